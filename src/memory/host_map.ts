@@ -1,0 +1,38 @@
+// Where everything lies in the one shared Wasm memory. All state is here, so that the daemon thread (debugger, host I/O)
+// reads it without a message, and a snapshot is a copy of ranges. Addresses are byte offsets into the Wasm memory.
+
+/** Addresses below this never hold guest RAM: helpers may return small numbers as status codes. */
+export const HOST_MAP = {
+  /** Control block and byte rings between the daemon and the machine's Worker. */
+  channel: { base: 0x0001_0000, size: 0x003f_0000 },
+  /** One block per vCPU, see VCPU_BLOCK. */
+  vcpus: { base: 0x0040_0000, size: 0x0040_0000, count: 8 },
+  /** Device and interrupt controller state. */
+  devices: { base: 0x0080_0000, size: 0x0040_0000 },
+  /** u32 per 4 KiB page of RAM: the predecoded page that holds its code, 0 if none. */
+  codeMap: { base: 0x00c0_0000, size: 0x0040_0000 },
+  /** Predecoded pages. */
+  codePool: { base: 0x0100_0000, size: 0x0600_0000 },
+  /** Guest RAM, then flash. */
+  ram: { base: 0x0800_0000 },
+} as const;
+
+/** Layout of one vCPU block (512 KiB apart). */
+export const VCPU_BLOCK = {
+  size: 0x0008_0000,
+  /** struct Vcpu (src/cpu/vcpu.ts), at most 64 KiB. */
+  state: 0,
+  /** TLBs: 4096 entries of 16 bytes each, see src/mmu/tlb.ts. */
+  readTlb: 0x1_0000,
+  writeTlb: 0x2_0000,
+  fetchTlb: 0x3_0000,
+} as const;
+
+export const TLB_ENTRIES = 4096;
+export const PAGE_BYTES = 4096;
+
+/** The largest guest RAM in bytes. */
+export const MAX_RAM_BYTES = 3 * 2 ** 30;
+
+/** Byte address of vCPU number `n`. */
+export const vcpuBase = (n: number): number => HOST_MAP.vcpus.base + n * VCPU_BLOCK.size;
