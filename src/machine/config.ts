@@ -1,0 +1,119 @@
+// What a machine is made of, as plain data: the command line's result, what the Worker is started with, and what a
+// snapshot records. Everything in it survives JSON; absent values are null.
+
+import type { TraceGroup } from "../base/trace.ts";
+
+/** CPU models by QEMU's names. */
+export const CPU_MODELS = {
+  "cortex-a57": "Armv8.0, no VHE",
+  "cortex-a72": "Armv8.0, no VHE",
+  "cortex-a76": "Armv8.2 with VHE and LSE",
+  "max": "everything that is implemented",
+} as const;
+export type CpuModel = keyof typeof CPU_MODELS;
+
+export interface BoardConfig {
+  readonly gicVersion: 2 | 3;
+  /** Whether the CPU has EL2. */
+  readonly virtualization: boolean;
+}
+
+export interface CpuConfig {
+  readonly model: CpuModel;
+  /** Features switched by `-cpu model,feature=on|off`, in the order given. */
+  readonly features: readonly { readonly name: string; readonly on: boolean }[];
+}
+
+/** `-device loader,…`: a file or a datum put into memory at reset, or a start address for a CPU. */
+export type LoaderConfig =
+  | {
+    readonly kind: "file";
+    readonly file: string;
+    /** Guest physical address; null takes the image's own (ELF). */
+    readonly address: number | null;
+    /** The CPU that starts at the image's entry, if any. */
+    readonly cpu: number | null;
+    /** Loads the file's bytes as they are, whatever they look like. */
+    readonly raw: boolean;
+  }
+  | {
+    readonly kind: "data";
+    readonly address: number;
+    /** The bytes as they go into memory, lowest address first. */
+    readonly bytes: readonly number[];
+  }
+  | { readonly kind: "start"; readonly address: number; readonly cpu: number };
+
+/** The host's end of a serial port. */
+export type SerialConfig =
+  | { readonly kind: "null" }
+  | { readonly kind: "stdio" }
+  | { readonly kind: "file"; readonly path: string }
+  | {
+    readonly kind: "tcp";
+    readonly host: string;
+    readonly port: number;
+    readonly server: boolean;
+    /** A server holds the machine's start until somebody has connected. */
+    readonly wait: boolean;
+  }
+  | { readonly kind: "unix"; readonly path: string; readonly server: boolean; readonly wait: boolean };
+
+export interface MachineConfig {
+  readonly board: BoardConfig;
+  readonly cpu: CpuConfig;
+  readonly cpuCount: number;
+  readonly ramSizeBytes: number;
+  /** Nothing to run was named: run the built-in demo. */
+  readonly demo: boolean;
+  readonly kernel: string | null;
+  readonly initrd: string | null;
+  /** Kernel command line; null when none was given. */
+  readonly append: string | null;
+  /** A device tree blob that replaces the generated one. */
+  readonly dtb: string | null;
+  /** Firmware for the flash at address 0. */
+  readonly bios: string | null;
+  readonly loaders: readonly LoaderConfig[];
+  readonly serial: SerialConfig;
+  /** PSCI SYSTEM_RESET ends the run. */
+  readonly noReboot: boolean;
+  readonly trace: {
+    readonly groups: readonly TraceGroup[];
+    /** Where trace lines go; null is stderr. */
+    readonly file: string | null;
+  };
+  /** Write the device tree to this file and exit. */
+  readonly dumpDtb: string | null;
+}
+
+/** Data the Worker needs besides its configuration, by role. */
+export interface MachineImages {
+  /** ELF images of the built-in demo, in load order. */
+  readonly demo: readonly Uint8Array[];
+  readonly kernel: Uint8Array | null;
+  readonly initrd: Uint8Array | null;
+  readonly dtb: Uint8Array | null;
+  readonly bios: Uint8Array | null;
+  /** One per loader of kind "file", in order; null for the others. */
+  readonly loaders: readonly (Uint8Array | null)[];
+}
+
+/** The message that starts the machine's Worker. */
+export interface StartMessage {
+  readonly kind: "start";
+  readonly config: MachineConfig;
+  readonly memory: WebAssembly.Memory;
+  readonly images: MachineImages;
+}
+
+/** What the Worker tells the daemon. Bytes of the serial port go through the channel's rings instead. */
+export type WorkerMessage =
+  /** The machine is built and about to run. */
+  | { readonly kind: "ready" }
+  /** The guest powered off, or reset with `-no-reboot`: the exit code of the program. */
+  | { readonly kind: "exit"; readonly code: number }
+  /** The machine cannot be built from this input: one line. */
+  | { readonly kind: "error"; readonly message: string }
+  /** The answer to `-machine dumpdtb=`. */
+  | { readonly kind: "dtb"; readonly bytes: Uint8Array };
