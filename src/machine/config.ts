@@ -12,6 +12,23 @@ export const CPU_MODELS = {
 } as const;
 export type CpuModel = keyof typeof CPU_MODELS;
 
+/** Features that `-cpu model,feature=on|off` can switch. */
+export const CPU_FEATURES = {
+  aes: "AES and PMULL instructions",
+  sha1: "SHA1 instructions",
+  sha2: "SHA256 instructions",
+  crc32: "CRC32 instructions",
+  lse: "atomic instructions",
+  rdm: "rounding doubling multiply-add",
+  fp16: "half-precision arithmetic",
+  dotprod: "dot product",
+  lrcpc: "LDAPR",
+  pan: "privileged access never",
+  uao: "user access override",
+  vhe: "virtualization host extensions",
+} as const;
+export type CpuFeature = keyof typeof CPU_FEATURES;
+
 export interface BoardConfig {
   readonly gicVersion: 2 | 3;
   /** Whether the CPU has EL2. */
@@ -21,7 +38,7 @@ export interface BoardConfig {
 export interface CpuConfig {
   readonly model: CpuModel;
   /** Features switched by `-cpu model,feature=on|off`, in the order given. */
-  readonly features: readonly { readonly name: string; readonly on: boolean }[];
+  readonly features: readonly { readonly name: CpuFeature; readonly on: boolean }[];
 }
 
 /** `-device loader,…`: a file or a datum put into memory at reset, or a start address for a CPU. */

@@ -1,0 +1,137 @@
+// Command line → MachineConfig, with help and documentation from the same table (options/table.ts). QEMU's spellings and
+// defaults, one or two dashes; an option, sub-option or value that is not understood is an error that names it.
+
+import { UsageError } from "../base/errors.ts";
+import { TRACE_GROUPS } from "../base/trace.ts";
+import type { MachineConfig } from "./config.ts";
+import { type Option, within } from "./options/declare.ts";
+import { type Draft, LINUX_OPTIONS, newDraft, OPTIONS } from "./options/table.ts";
+
+export const VERSION = "0.1.0";
+
+export type Command =
+  | { readonly kind: "show"; readonly text: string }
+  | { readonly kind: "run"; readonly config: MachineConfig }
+  /** Debian's kernel: `draft` says what overrides the fetched files and defaults. */
+  | { readonly kind: "linux"; readonly draft: Draft };
+
+/** Reads the arguments after `deno task run`. */
+export function parseCommandLine(args: readonly string[]): Command {
+  const words = args[0] === "--" ? args.slice(1) : args;
+  const linux = words[0] === "linux";
+  const draft = readOptions(linux ? words.slice(1) : words, linux ? [...LINUX_OPTIONS, ...OPTIONS] : OPTIONS);
+  switch (draft.show) {
+    case "help":
+      return { kind: "show", text: helpText() };
+    case "version":
+      return { kind: "show", text: `vitrine ${VERSION}` };
+    case "trace groups":
+      return { kind: "show", text: columns(Object.entries(TRACE_GROUPS)) };
+  }
+  return linux ? { kind: "linux", draft } : { kind: "run", config: completeConfig(draft) };
+}
+
+function readOptions(args: readonly string[], table: readonly Option<Draft>[]): Draft {
+  const draft = newDraft();
+  for (let index = 0; index < args.length; index++) {
+    const word = args[index]!;
+    const name = /^--?(.+)$/.exec(word)?.[1];
+    if (word === "--" && index === 0) continue;
+    if (name === undefined) throw new UsageError(`argument "${word}" is not an option`);
+    const option = table.find((candidate) => candidate.names.includes(name));
+    if (!option) throw new UsageError(`option ${word} is not known: --help lists them`);
+    let argument = "";
+    if (option.form !== null) {
+      index++;
+      if (index >= args.length) throw new UsageError(`option ${word} needs ${option.form}`);
+      argument = args[index]!;
+    }
+    within(`option ${word}`, () => option.apply(draft, argument));
+  }
+  return draft;
+}
+
+const DEFAULT_RAM_BYTES = 128 * 2 ** 20;
+
+/** Fills in the defaults and checks what no single option can see. */
+export function completeConfig(draft: Draft): MachineConfig {
+  const gicVersion = draft.gicVersion ?? (draft.explicitBoard ? 2 : 3);
+  if (gicVersion === 2) {
+    throw new UsageError(
+      draft.gicVersion === null
+        ? "option -M virt: has GICv2 unless told otherwise, which is not implemented yet: say -M virt,gic-version=3"
+        : "option -M: gic-version=2 is not implemented yet: say gic-version=3",
+    );
+  }
+  if (draft.kernel === null) {
+    if (draft.append !== null) throw new UsageError("option -append needs -kernel");
+    if (draft.initrd !== null) throw new UsageError("option -initrd needs -kernel");
+  }
+  if (draft.traceFile !== null && draft.traceGroups.length === 0) throw new UsageError("option -D needs -d");
+  const virtualization = draft.virtualization ?? !draft.explicitBoard;
+  const demo = draft.kernel === null && draft.bios === null && draft.loaders.length === 0 && draft.dumpDtb === null;
+  if (demo && !virtualization) {
+    throw new UsageError("nothing to run: the built-in demo needs virtualization=on, or name an image with -kernel");
+  }
+  return {
+    board: { gicVersion, virtualization },
+    cpu: { model: draft.cpuModel ?? "cortex-a57", features: draft.features },
+    cpuCount: 1,
+    ramSizeBytes: draft.ramSizeBytes ?? DEFAULT_RAM_BYTES,
+    demo,
+    kernel: draft.kernel,
+    initrd: draft.initrd,
+    append: draft.append,
+    dtb: draft.dtb,
+    bios: draft.bios,
+    loaders: draft.loaders,
+    serial: draft.serial ?? { kind: "stdio" },
+    noReboot: draft.noReboot,
+    trace: { groups: draft.traceGroups, file: draft.traceFile },
+    dumpDtb: draft.dumpDtb,
+  };
+}
+
+function columns(rows: readonly (readonly [string, string])[], indent = "  "): string {
+  const width = Math.min(34, Math.max(...rows.map(([left]) => left.length)));
+  return rows.map(([left, right]) =>
+    left.length > width
+      ? `${indent}${left}\n${indent}${" ".repeat(width)}  ${right}`
+      : `${indent}${left.padEnd(width)}  ${right}`
+  ).join("\n");
+}
+
+const spelling = (option: Option<Draft>) =>
+  option.names.map((name) => (name.length === 1 || name === option.names[0] ? `-${name}` : `--${name}`)).join(", ");
+
+/** One row per option and sub-option: what to type, and what it does. */
+function rows(option: Option<Draft>): [string, string][] {
+  const head: [string, string] = [`${spelling(option)}${option.form === null ? "" : ` ${option.form}`}`, option.help];
+  const fields = Object.entries(option.fields).filter(([, field]) => field.value.form !== option.form?.split("[,")[0]);
+  return [head, ...fields.map(([name, field]): [string, string] => [`  ${name}=${field.value.form}`, field.help])];
+}
+
+export function helpText(): string {
+  return [
+    "usage: deno task run [OPTIONS]                 run a machine; without an image, the built-in demo",
+    "       deno task run linux [OPTIONS]           fetch Debian's arm64 kernel and boot it to a shell",
+    "",
+    "Options are QEMU's, with one or two dashes:",
+    columns(OPTIONS.flatMap(rows)),
+    "",
+    "After linux:",
+    columns(LINUX_OPTIONS.flatMap(rows)),
+    "",
+    "On the terminal Ctrl-A x quits and Ctrl-A h helps.",
+  ].join("\n");
+}
+
+/** The README's table of options. */
+export function optionsMarkdown(): string {
+  const cell = (words: string) => words.replaceAll("|", "\\|");
+  const line = ([left, right]: [string, string]) =>
+    left.startsWith("  ")
+      ? `| &emsp;\`${cell(left.trim())}\` | ${cell(right)} |`
+      : `| \`${cell(left)}\` | ${cell(right)} |`;
+  return ["| option | meaning |", "| --- | --- |", ...OPTIONS.flatMap(rows).map(line)].join("\n");
+}

@@ -1,0 +1,102 @@
+// How an option of the command line is declared: its names, what follows it, what help says, and what it does to the
+// draft. A declaration is data; the parser, the help text, completions and the README's table all read it.
+
+import { UsageError } from "../../base/errors.ts";
+import { splitFields, type ValueKind } from "./values.ts";
+
+export interface Field<T> {
+  readonly value: ValueKind<T>;
+  readonly help: string;
+}
+export type Fields = Readonly<Record<string, Field<unknown>>>;
+/** What was given of the sub-options, by name. */
+export type Given<F extends Fields> = { [K in keyof F]?: F[K] extends Field<infer T> ? T : never };
+
+/** One option over a draft of type D. */
+export interface Option<D> {
+  /** Without dashes; the first is the one that help and messages use. */
+  readonly names: readonly [string, ...string[]];
+  /** What follows the name, as help shows it; null for a flag. */
+  readonly form: string | null;
+  readonly help: string;
+  /** Sub-options, for help and completions. */
+  readonly fields: Fields;
+  readonly choices: readonly string[];
+  readonly apply: (draft: D, argument: string) => void;
+}
+
+const namesOf = (names: string) => names.split(" ") as [string, ...string[]];
+
+/** Puts what is being read in front of a complaint about it. */
+export function within<T>(what: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof UsageError) throw new UsageError(`${what}: ${error.message}`);
+    throw error;
+  }
+}
+
+export function flag<D>(names: string, help: string, apply: (draft: D) => void): Option<D> {
+  return { names: namesOf(names), form: null, help, fields: {}, choices: [], apply };
+}
+
+export function option<D, T>(
+  names: string,
+  value: ValueKind<T>,
+  help: string,
+  apply: (draft: D, value: T) => void,
+): Option<D> {
+  return {
+    names: namesOf(names),
+    form: value.form,
+    help,
+    fields: {},
+    choices: value.choices ?? [],
+    apply: (draft, argument) => apply(draft, value.parse(argument)),
+  };
+}
+
+export const field = <T>(value: ValueKind<T>, help: string): Field<T> => ({ value, help });
+
+/** An option whose argument is `[implied,]key=value,…`. */
+export function fieldsOption<D, const F extends Fields>(
+  names: string,
+  implied: keyof F & string,
+  fields: F,
+  help: string,
+  apply: (draft: D, given: Given<F>) => void,
+): Option<D> {
+  const others = Object.entries(fields).filter(([key]) => key !== implied);
+  return {
+    names: namesOf(names),
+    form: fields[implied]!.value.form + (others.length > 0 ? "[,NAME=VALUE…]" : ""),
+    help,
+    fields,
+    choices: fields[implied]!.value.choices ?? [],
+    apply(draft, argument) {
+      const given: Record<string, unknown> = {};
+      for (const { key, value } of splitFields(argument, implied)) {
+        const known = Object.hasOwn(fields, key) ? fields[key] : undefined;
+        if (!known) throw new UsageError(`sub-option "${key}" is not known`);
+        if (value === null) throw new UsageError(`sub-option "${key}" needs =${known.value.form}`);
+        given[key] = key === implied ? known.value.parse(value) : within(key, () => known.value.parse(value));
+      }
+      apply(draft, given as Given<F>);
+    },
+  };
+}
+
+/** An option that is part of the plan but does nothing yet: naming it is an error. */
+export function later<D>(names: string, form: string | null, help: string): Option<D> {
+  return {
+    names: namesOf(names),
+    form,
+    help: `${help} (not implemented yet)`,
+    fields: {},
+    choices: [],
+    apply() {
+      throw new UsageError("is not implemented yet");
+    },
+  };
+}

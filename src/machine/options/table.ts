@@ -1,0 +1,232 @@
+// The option table: every option of the command line, once, with QEMU's spellings. What is not here is an error. The
+// parser, `--help`, completions and the README's table are derived from it.
+
+import { UsageError } from "../../base/errors.ts";
+import { isTraceGroup, TRACE_GROUPS, type TraceGroup } from "../../base/trace.ts";
+import {
+  CPU_FEATURES,
+  CPU_MODELS,
+  type CpuFeature,
+  type CpuModel,
+  type LoaderConfig,
+  type SerialConfig,
+} from "../config.ts";
+import { type Field, field, fieldsOption, flag, type Given, later, type Option, option } from "./declare.ts";
+import { ADDRESS, choice, count, FILE, onOff, RAM_SIZE, SERIAL, text, U64, type ValueKind, WORDS } from "./values.ts";
+
+/** What the options say, before defaults. */
+export interface Draft {
+  /** `-M virt` was said, so QEMU's defaults hold. */
+  explicitBoard: boolean;
+  gicVersion: 2 | 3 | null;
+  virtualization: boolean | null;
+  dumpDtb: string | null;
+  cpuModel: CpuModel | null;
+  features: { name: CpuFeature; on: boolean }[];
+  ramSizeBytes: number | null;
+  kernel: string | null;
+  initrd: string | null;
+  append: string | null;
+  dtb: string | null;
+  bios: string | null;
+  loaders: LoaderConfig[];
+  serial: SerialConfig | null;
+  noReboot: boolean;
+  traceGroups: TraceGroup[];
+  traceFile: string | null;
+  /** Print this and do nothing else. */
+  show: "help" | "version" | "trace groups" | null;
+  /** Only `linux`: fetch, print the paths, do not boot. */
+  fetchOnly: boolean;
+}
+
+export const newDraft = (): Draft => ({
+  explicitBoard: false,
+  gicVersion: null,
+  virtualization: null,
+  dumpDtb: null,
+  cpuModel: null,
+  features: [],
+  ramSizeBytes: null,
+  kernel: null,
+  initrd: null,
+  append: null,
+  dtb: null,
+  bios: null,
+  loaders: [],
+  serial: null,
+  noReboot: false,
+  traceGroups: [],
+  traceFile: null,
+  show: null,
+  fetchOnly: false,
+});
+
+const MACHINE_FIELDS = {
+  type: field(choice("virt"), "the board"),
+  "gic-version": field(choice("2", "3"), "interrupt controller; 2 is not implemented yet"),
+  virtualization: field(onOff, "whether the CPU has EL2"),
+  accel: field(choice("tcg"), "accepted"),
+  dumpdtb: field(FILE, "write the device tree to FILE and exit"),
+};
+
+function applyMachine(draft: Draft, given: Given<typeof MACHINE_FIELDS>): void {
+  if (given.type !== undefined) draft.explicitBoard = true;
+  if (given["gic-version"] !== undefined) draft.gicVersion = given["gic-version"] === "2" ? 2 : 3;
+  if (given.virtualization !== undefined) draft.virtualization = given.virtualization;
+  if (given.dumpdtb !== undefined) draft.dumpDtb = given.dumpdtb;
+}
+
+const CPU_MODEL: ValueKind<CpuModel> = choice(...(Object.keys(CPU_MODELS) as CpuModel[]));
+const CPU_FIELDS: { readonly model: Field<CpuModel> } & { readonly [K in CpuFeature]: Field<boolean> } = {
+  model: field(CPU_MODEL, "the core"),
+  ...(Object.fromEntries(
+    Object.entries(CPU_FEATURES).map(([name, help]) => [name, field(onOff, help)]),
+  ) as { [K in CpuFeature]: Field<boolean> }),
+};
+
+function applyCpu(draft: Draft, { model, ...features }: Given<typeof CPU_FIELDS>): void {
+  if (model === undefined) throw new UsageError(`needs a model: one of ${Object.keys(CPU_MODELS).join(", ")}`);
+  draft.cpuModel = model;
+  draft.features = Object.entries(features).map(([name, on]) => ({ name: name as CpuFeature, on: on === true }));
+}
+
+const ONE: ValueKind<number> = {
+  form: "1",
+  parse(value) {
+    const number = count("N", 1, 8).parse(value);
+    if (number > 1) throw new UsageError(`${number} CPUs: several CPUs are not implemented yet`);
+    return number;
+  },
+};
+const SMP_FIELDS = {
+  cpus: field(ONE, "number of CPUs"),
+  sockets: field(ONE, "accepted"),
+  cores: field(ONE, "accepted"),
+  threads: field(ONE, "accepted"),
+  maxcpus: field(ONE, "accepted"),
+};
+
+const LOADER_FIELDS = {
+  driver: field(choice("loader"), "the device"),
+  file: field(FILE, "an ELF, gzip or raw image to put into memory"),
+  addr: field(ADDRESS, "where to put it; without file and data, where the CPU starts"),
+  "force-raw": field(onOff, "take the file's bytes as they are"),
+  data: field(U64, "a value to put into memory"),
+  "data-len": field(count("1…8", 1, 8), "its size in bytes"),
+  "data-be": field(onOff, "store it big-endian"),
+  "cpu-num": field(count("N", 0, 0), "the CPU that starts there"),
+};
+
+function applyLoader(draft: Draft, given: Given<typeof LOADER_FIELDS>): void {
+  if (given.driver === undefined) throw new UsageError("needs a device: loader");
+  const { file, addr, data } = given, dataBytes = given["data-len"], cpu = given["cpu-num"] ?? null;
+  if (file !== undefined) {
+    if (data !== undefined || dataBytes !== undefined) throw new UsageError("loader: file and data exclude each other");
+    const raw = given["force-raw"] === true;
+    if (raw && addr === undefined) throw new UsageError("loader: force-raw needs addr");
+    draft.loaders.push({ kind: "file", file, address: addr ?? null, cpu, raw });
+    return;
+  }
+  if (given["force-raw"] !== undefined) throw new UsageError("loader: force-raw needs file");
+  if (addr === undefined) throw new UsageError("loader: needs addr");
+  if (data !== undefined) {
+    if (dataBytes === undefined) throw new UsageError("loader: data needs data-len");
+    if (cpu !== null) throw new UsageError("loader: data and cpu-num exclude each other");
+    const bytes = Array.from({ length: dataBytes }, (_, n) => Number(data >> BigInt(8 * n) & 0xffn));
+    if (data >> BigInt(8 * dataBytes) !== 0n) throw new UsageError(`loader: data does not fit in ${dataBytes} bytes`);
+    draft.loaders.push({ kind: "data", address: addr, bytes: given["data-be"] === true ? bytes.reverse() : bytes });
+    return;
+  }
+  if (dataBytes !== undefined || given["data-be"] !== undefined) throw new UsageError("loader: data-len needs data");
+  if (cpu === null) throw new UsageError("loader: needs file, data or cpu-num");
+  draft.loaders.push({ kind: "start", address: addr, cpu });
+}
+
+const TRACE_ITEMS: ValueKind<TraceGroup[] | "help"> = {
+  form: "GROUP[,GROUP…]|help",
+  choices: [...Object.keys(TRACE_GROUPS), "help"],
+  parse(value) {
+    if (value === "help" || value === "?") return "help";
+    return value.split(",").map((name) => {
+      if (!isTraceGroup(name)) throw new UsageError(`trace group "${name}" is not known: -d help lists them`);
+      return name;
+    });
+  },
+};
+
+export const OPTIONS: readonly Option<Draft>[] = [
+  fieldsOption(
+    "M machine",
+    "type",
+    MACHINE_FIELDS,
+    "board; without it virt,gic-version=3,virtualization=on",
+    applyMachine,
+  ),
+  fieldsOption("cpu", "model", CPU_FIELDS, "CPU model and features (cortex-a57)", applyCpu),
+  fieldsOption(
+    "m",
+    "size",
+    { size: field(RAM_SIZE, "RAM") },
+    "RAM, in MiB without a unit (128M)",
+    (draft: Draft, given) => {
+      draft.ramSizeBytes = given.size ?? null;
+    },
+  ),
+  fieldsOption("smp", "cpus", SMP_FIELDS, "number of CPUs; more than 1 is not implemented yet", () => {}),
+  option("kernel", FILE, "arm64 Image (plain or gzip), ELF or raw binary", (draft: Draft, file) => {
+    draft.kernel = file;
+  }),
+  option("initrd", FILE, "initial RAM file system for the kernel", (draft: Draft, file) => {
+    draft.initrd = file;
+  }),
+  option("append", WORDS, "kernel command line", (draft: Draft, words) => {
+    draft.append = words;
+  }),
+  option("dtb", FILE, "device tree blob instead of the generated one", (draft: Draft, file) => {
+    draft.dtb = file;
+  }),
+  option("bios", FILE, "firmware for the flash at address 0", (draft: Draft, file) => {
+    draft.bios = file;
+  }),
+  fieldsOption(
+    "device",
+    "driver",
+    LOADER_FIELDS,
+    "put a file or a value into memory, or set where a CPU starts",
+    applyLoader,
+  ),
+  option("serial", SERIAL, "the host's end of the serial port (stdio)", (draft: Draft, serial) => {
+    if (draft.serial) throw new UsageError("the board has one serial port: given twice");
+    draft.serial = serial;
+  }),
+  flag("nographic", "accepted: there is no display, the serial port is on the terminal", () => {}),
+  flag("no-reboot", "exit when the guest resets", (draft: Draft) => {
+    draft.noReboot = true;
+  }),
+  option("nic", choice("none"), "no network", () => {}),
+  option("accel", choice("tcg"), "accepted", () => {}),
+  later("S", null, "start stopped, for the debugger"),
+  later("gdb", "tcp:[HOST]:PORT", "debugger server"),
+  later("s", null, "-gdb tcp::1234"),
+  option("d", TRACE_ITEMS, "trace groups, see -d help", (draft: Draft, groups) => {
+    if (groups === "help") draft.show = "trace groups";
+    else draft.traceGroups.push(...groups.filter((group) => !draft.traceGroups.includes(group)));
+  }),
+  option("D", text("FILE"), "write the trace to FILE (stderr)", (draft: Draft, file) => {
+    draft.traceFile = file;
+  }),
+  flag("help h", "this text", (draft: Draft) => {
+    draft.show ??= "help";
+  }),
+  flag("version", "the version", (draft: Draft) => {
+    draft.show ??= "version";
+  }),
+];
+
+/** Options that only `deno task run linux` knows, besides all the others. */
+export const LINUX_OPTIONS: readonly Option<Draft>[] = [
+  flag("fetch-only", "fetch and pack, print the paths, do not boot", (draft: Draft) => {
+    draft.fetchOnly = true;
+  }),
+];
