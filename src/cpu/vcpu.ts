@@ -47,13 +47,14 @@ export const VCPU = struct("vcpu", {
   event: "u32",
   /** Why the vCPU does not run: see HALT. */
   halt: "u32",
-  /** Local exclusive monitor: size in bytes (0 = open), host address of the granule, value that was loaded. */
+  /** Local exclusive monitor: size in bytes (0 = open), virtual address, value that was loaded. */
   exclusiveSize: "u32",
-  exclusiveAddress: "u32",
-  exclusiveValue: "u64[2]",
+  exclusiveAddress: "u64",
+  exclusiveValue: "u64",
+  exclusiveValueHigh: "u64",
   /** Retired instructions. */
   retired: "f64",
-  /** Record address at which the current slice entered generated code, and the budget it was given (instructions). */
+  /** Instructions that the slice may still retire: given on entry, what is left on exit. */
   budget: "i32",
 });
 

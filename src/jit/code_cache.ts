@@ -1,0 +1,146 @@
+// Predecoded code pages. A 4 KiB page of guest code has 1024 records of 16 bytes and one that marks its end. Records are
+// filled when they are first executed and emptied when the guest writes to their words, so self-modifying code needs no
+// more than that. When the pool is full, everything is dropped and predecoded again.
+
+import { assert } from "../base/errors.ts";
+import { type Definition, rawFields } from "../isa/define.ts";
+import type { Decoder } from "../isa/decoder.ts";
+import { HOST_MAP, PAGE_BYTES } from "../memory/host_map.ts";
+import { HANDLER, type Interpreter, RECORD_BYTES, type Shape, shapeOf } from "./interpreter.ts";
+
+const RECORDS = PAGE_BYTES / 4;
+/** An odd multiple of a cache line, so that pages do not compete for the same sets. */
+const STRIDE = RECORDS * RECORD_BYTES + 64;
+const CAPACITY = Math.floor(HOST_MAP.codePool.size / STRIDE);
+/** How many instructions are predecoded ahead of the one that was asked for. */
+const AHEAD = 32;
+
+/** A decoded word without pc-relative branches: handler number and operands, ready to copy. */
+interface Template {
+  readonly words: Uint32Array;
+  readonly ends: boolean;
+}
+
+export class CodeCache {
+  readonly #u32: Uint32Array;
+  readonly #u16: Uint16Array;
+  readonly #templates = new Map<number, Template>();
+  readonly #shapes = new Map<string, { shape: Shape; ends: boolean }>();
+  #used = 0;
+
+  /** `flushFetchTlbs` drops every record address that generated code may hold. */
+  constructor(
+    buffer: ArrayBufferLike,
+    readonly decoder: Decoder,
+    readonly interpreter: Interpreter,
+    readonly flushFetchTlbs: () => void,
+    /** Drops write-TLB entries of a page that now holds code. */
+    readonly protect: (hostPage: number) => void,
+  ) {
+    this.#u32 = new Uint32Array(buffer);
+    this.#u16 = new Uint16Array(buffer);
+  }
+  #mapIndex(hostPage: number): number {
+    return (HOST_MAP.codeMap.base + ((hostPage - HOST_MAP.ram.base) / PAGE_BYTES) * 4) >>> 2;
+  }
+  /** Whether the page at this host address has predecoded code. */
+  isCodePage(hostPage: number): boolean {
+    return this.#u32[this.#mapIndex(hostPage)] !== 0;
+  }
+  /** Address of the records of the page at this host address; they are made if there are none. */
+  recordsFor(hostPage: number): number {
+    const index = this.#mapIndex(hostPage), found = this.#u32[index]!;
+    if (found) return found;
+    if (this.#used === CAPACITY) this.flush();
+    const base = HOST_MAP.codePool.base + this.#used++ * STRIDE;
+    this.#u32.fill(0, base >>> 2, (base + STRIDE) >>> 2);
+    const end = (base + RECORDS * RECORD_BYTES) >>> 2;
+    this.#u32[end] = HANDLER.PAGE_END;
+    this.#u32[end + 1] = hostPage;
+    this.#u32[index] = base;
+    this.protect(hostPage);
+    return base;
+  }
+  /** The guest, a device or a debugger wrote to `bytes` bytes at this host address. */
+  invalidate(hostAddress: number, bytes: number) {
+    for (let at = hostAddress - (hostAddress % 4); at < hostAddress + bytes; at += 4) {
+      const inPage = at % PAGE_BYTES, records = this.#u32[this.#mapIndex(at - inPage)];
+      if (records) this.#u32[(records + inPage * 4) >>> 2] = HANDLER.UNDECODED;
+    }
+  }
+  /** Drops all predecoded pages. */
+  flush() {
+    const { codeMap } = HOST_MAP;
+    this.#u32.fill(0, codeMap.base >>> 2, (codeMap.base + codeMap.size) >>> 2);
+    this.#used = 0;
+    this.flushFetchTlbs();
+  }
+
+  /** Fills the record at `record` and those after it, up to the end of the basic block. */
+  predecode(record: number) {
+    const { codePool } = HOST_MAP,
+      page = Math.floor((record - codePool.base) / STRIDE),
+      base = codePool.base + page * STRIDE;
+    const first = (record - base) / RECORD_BYTES, hostPage = this.#u32[(base + RECORDS * RECORD_BYTES + 4) >>> 2]!;
+    assert(first < RECORDS && hostPage, "a record of a predecoded page");
+    const pending: { at: number; word: number; shape: Shape }[] = [];
+    for (let n = first; n < Math.min(first + AHEAD, RECORDS); n++) {
+      const at = base + n * RECORD_BYTES, word = this.#u32[(hostPage >>> 2) + n]!;
+      if (n > first && this.#u16[at >>> 1] !== HANDLER.UNDECODED) break;
+      const template = this.#templates.get(word);
+      if (template) {
+        this.#u32.set(template.words, at >>> 2);
+        if (template.ends) break;
+        continue;
+      }
+      const { shape, ends } = this.#shape(word, n);
+      pending.push({ at, word, shape });
+      if (ends) break;
+    }
+    if (!pending.length) return;
+    const numbers = this.interpreter.handlerNumbers(pending.map((p) => p.shape));
+    pending.forEach(({ at, word, shape }, i) => {
+      this.#write(at, numbers[i]!, shape, word);
+      if (!branchOffset(shape.definition, word) && this.#templates.size < 1 << 20) {
+        this.#templates.set(word, {
+          words: this.#u32.slice(at >>> 2, (at >>> 2) + 4),
+          ends: this.#shape(word, 0).ends,
+        });
+      }
+    });
+  }
+  #shape(word: number, index: number): { shape: Shape; ends: boolean } {
+    const definition = this.decoder.decode(word), offset = branchOffset(definition, word);
+    const near = offset !== undefined && index * 4 + offset >= 0 && index * 4 + offset < PAGE_BYTES;
+    const shape = shapeOf(definition, word, near);
+    const known = this.#shapes.get(shape.key);
+    if (known) return known;
+    const fresh = { shape, ends: definition.endsBlock };
+    this.#shapes.set(shape.key, fresh);
+    return fresh;
+  }
+  #write(at: number, number: number, shape: Shape, word: number) {
+    const raw = rawFields(shape.definition, word), u32 = this.#u32, u16 = this.#u16;
+    for (const { name, slot, value } of shape.definition.operands) {
+      const v = value(raw), place = at + slot.offset;
+      if (typeof v === "bigint") {
+        u32[place >>> 2] = Number(v & 0xffff_ffffn);
+        u32[(place >>> 2) + 1] = Number((v >> 32n) & 0xffff_ffffn);
+      } else if (slot.kind === "i32") {
+        // A near branch counts in records: 16 bytes for 4.
+        u32[place >>> 2] = shape.near && name === "offset" ? v * 4 : v;
+      } else {
+        assert(v >= 0 && v < 65536, `operand ${name} of ${shape.definition.name} fits 16 bits`);
+        u16[place >>> 1] = v;
+      }
+    }
+    u16[at >>> 1] = number;
+  }
+}
+
+/** The byte offset of a pc-relative branch, undefined for any other instruction. */
+function branchOffset(definition: Definition, word: number): number | undefined {
+  if (!definition.branches) return undefined;
+  const operand = definition.operands.find((o) => o.name === "offset");
+  return operand?.value(rawFields(definition, word)) as number | undefined;
+}
