@@ -101,6 +101,21 @@ export class Channel {
     return Atomics.exchange(this.#words, WORD.requests, 0);
   }
 
+  /**
+   * Machine: one trace line. While the daemon is behind, the machine waits for it, for at most `patienceMs`; then the line
+   * is dropped and counted.
+   */
+  writeTrace(line: string, patienceMs = 1000): void {
+    const data = new TextEncoder().encode(line + "\n");
+    if (this.trace.space < data.length) {
+      this.daemonBell.ring();
+      this.machineBell.wait(() => this.trace.space < data.length, patienceMs);
+    }
+    if (this.trace.space < data.length) this.trace.countDropped(1);
+    else this.trace.write(data);
+    this.daemonBell.ring();
+  }
+
   /** Machine: whether a request waits (for the condition of a sleep). */
   get hasRequests(): boolean {
     return Atomics.load(this.#words, WORD.requests) !== 0;

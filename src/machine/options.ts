@@ -28,7 +28,12 @@ export function parseCommandLine(args: readonly string[]): Command {
     case "trace groups":
       return { kind: "show", text: columns(Object.entries(TRACE_GROUPS)) };
   }
-  return linux ? { kind: "linux", draft } : { kind: "run", config: completeConfig(draft) };
+  if (linux) {
+    // Mistakes in the options come out before anything is fetched.
+    linuxConfig(draft, { kernel: "Image", initrd: "initrd" });
+    return { kind: "linux", draft };
+  }
+  return { kind: "run", config: completeConfig(draft) };
 }
 
 function readOptions(args: readonly string[], table: readonly Option<Draft>[]): Draft {
@@ -90,6 +95,20 @@ export function completeConfig(draft: Draft): MachineConfig {
     trace: { groups: draft.traceGroups, file: draft.traceFile },
     dumpDtb: draft.dumpDtb,
   };
+}
+
+/** The defaults of `deno task run linux`: a machine with some room, and a shell on the serial port. */
+const LINUX = { ramSizeBytes: 512 * 2 ** 20, append: "console=ttyAMA0 quiet" } as const;
+
+/** The configuration that boots the fetched files, where the options do not say otherwise. */
+export function linuxConfig(draft: Draft, files: { kernel: string; initrd: string }): MachineConfig {
+  return completeConfig({
+    ...draft,
+    kernel: draft.kernel ?? files.kernel,
+    initrd: draft.initrd ?? files.initrd,
+    append: draft.append ?? LINUX.append,
+    ramSizeBytes: draft.ramSizeBytes ?? LINUX.ramSizeBytes,
+  });
 }
 
 function columns(rows: readonly (readonly [string, string])[], indent = "  "): string {

@@ -1,0 +1,199 @@
+// The daemon's side of one run: reads the images, makes the shared memory, starts the machine's Worker, and moves bytes
+// between the channel and the host until the guest powers off, the user quits, or something fails. Sockets, files and the
+// terminal live here and nowhere else.
+
+import { writeAll } from "../../devices/host/character.ts";
+import { HostError, reason } from "../base/errors.ts";
+import { HOST_MAP } from "../memory/host_map.ts";
+import { Channel } from "./channel.ts";
+import type { MachineConfig, MachineImages, StartMessage, WorkerMessage } from "./config.ts";
+import { readImages } from "./images.ts";
+import { InputPump, OutputPump } from "./pump.ts";
+import { openSerial } from "./serial.ts";
+
+const WASM_PAGE_BYTES = 65536;
+/** Flash is only there when firmware was named. */
+const FLASH_BYTES = 128 * 2 ** 20;
+/** How long a run that has ended waits for a reader to take the rest of the output. */
+const DRAIN_MS = 2000;
+/** The daemon looks at the rings this often even if no bell rings, so that a lost wake-up costs a moment, not the run. */
+const WATCH_MS = 1000;
+
+/** Exit codes of a process that a signal ended, as a shell reports them. */
+const SIGNAL_CODES = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
+
+export interface DaemonOptions {
+  /** The module that is the machine; tests put their own here. */
+  readonly workerUrl?: URL;
+  /** Lines for the user; stderr unless told otherwise. */
+  readonly notice?: (line: string) => void;
+}
+
+/** The shared memory for a configuration: the fixed areas of HOST_MAP, RAM, then flash. */
+export function createMemory(config: MachineConfig): WebAssembly.Memory {
+  const bytes = HOST_MAP.ram.base + config.ramSizeBytes + (config.bios === null ? 0 : FLASH_BYTES);
+  const pages = Math.ceil(bytes / WASM_PAGE_BYTES);
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  } catch {
+    throw new HostError(`cannot reserve ${Math.ceil(bytes / 2 ** 20)} MiB of memory: the host refuses`);
+  }
+}
+
+/** What ends a run: an exit code, or an error. The first one counts. */
+class Outcome {
+  readonly promise: Promise<number>;
+  #settled = false;
+  #resolve!: (code: number) => void;
+  #reject!: (error: unknown) => void;
+
+  constructor() {
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    // Whoever awaits it sees the rejection; before that it must not count as unhandled.
+    this.promise.catch(() => {});
+  }
+
+  get settled(): boolean {
+    return this.#settled;
+  }
+
+  readonly exit = (code: number): void => {
+    this.#settled = true;
+    this.#resolve(code);
+  };
+
+  readonly fail = (error: unknown): void => {
+    this.#settled = true;
+    this.#reject(error);
+  };
+}
+
+/** Things to undo when the run ends, last first. */
+class Cleanup {
+  readonly #steps: (() => void)[] = [];
+  add(step: () => void): void {
+    this.#steps.push(step);
+  }
+  run(): void {
+    for (let step = this.#steps.pop(); step; step = this.#steps.pop()) step();
+  }
+}
+
+/** Runs one machine to its end and returns the program's exit code. Throws HostError for bad input. */
+export async function runMachine(config: MachineConfig, options: DaemonOptions = {}): Promise<number> {
+  const outcome = new Outcome(), cleanup = new Cleanup();
+  const notice = options.notice ?? ((line) => console.error(`vitrine: ${line}`));
+  try {
+    stopOnSignals(outcome, cleanup);
+    // First, since it loads the machine's code while the files are read.
+    const worker = startWorker(options.workerUrl ?? new URL("./worker.ts", import.meta.url), config, outcome, cleanup);
+    const images = await readImages(config);
+    const memory = createMemory(config);
+    const channel = new Channel(memory.buffer as SharedArrayBuffer, HOST_MAP.channel.base, HOST_MAP.channel.size);
+    channel.reset();
+    const writeTrace = openTrace(config, cleanup);
+
+    const serial = config.dumpDtb === null ? config.serial : { kind: "null" } as const;
+    const opening = openSerial(serial, { quit: () => outcome.exit(0), notice });
+    const backend = await Promise.race([opening, outcome.promise.then(() => null)]);
+    if (backend === null) return await outcome.promise;
+    cleanup.add(() => backend.close());
+
+    const output = new OutputPump(channel.uartOutput, channel.machineBell, (d) => backend.write(d), outcome.fail);
+    const trace = new OutputPump(channel.trace, channel.machineBell, writeTrace, outcome.fail);
+    const input = new InputPump(channel.uartInput, channel.machineBell, () => backend.read());
+    input.run().catch(outcome.fail);
+    worker.postMessage(startMessage(config, memory, images), transferable(images));
+
+    const idle = () => !outcome.settled && output.idle && trace.idle && input.idle;
+    outcome.promise.catch(() => {}).finally(() => channel.daemonBell.ring());
+    while (!outcome.settled) {
+      await channel.daemonBell.waitAsync(idle, WATCH_MS);
+      for (const pump of [output, trace, input]) pump.service();
+    }
+    await withinTime(Promise.allSettled([output.drain(), trace.drain()]), DRAIN_MS);
+    const dropped = channel.trace.takeDropped();
+    if (dropped > 0) notice(`trace: ${dropped} lines were dropped`);
+    return await outcome.promise;
+  } finally {
+    cleanup.run();
+  }
+}
+
+function stopOnSignals(outcome: Outcome, cleanup: Cleanup): void {
+  for (const [signal, code] of Object.entries(SIGNAL_CODES) as [keyof typeof SIGNAL_CODES, number][]) {
+    const stop = () => outcome.exit(code);
+    Deno.addSignalListener(signal, stop);
+    cleanup.add(() => Deno.removeSignalListener(signal, stop));
+  }
+}
+
+function startWorker(url: URL, config: MachineConfig, outcome: Outcome, cleanup: Cleanup): Worker {
+  const worker = new Worker(url, { type: "module", name: "machine" });
+  cleanup.add(() => worker.terminate());
+  worker.onerror = (event) => {
+    event.preventDefault();
+    outcome.fail(new Error(`the machine's thread failed: ${event.message}`));
+  };
+  worker.onmessage = ({ data }: MessageEvent<WorkerMessage>) => {
+    switch (data.kind) {
+      case "ready":
+        break;
+      case "exit":
+        outcome.exit(data.code);
+        break;
+      case "error":
+        outcome.fail(new HostError(data.message));
+        break;
+      case "dtb":
+        writeDtb(config.dumpDtb, data.bytes).then(() => outcome.exit(0), outcome.fail);
+        break;
+    }
+  };
+  return worker;
+}
+
+const startMessage = (config: MachineConfig, memory: WebAssembly.Memory, images: MachineImages): StartMessage => ({
+  kind: "start",
+  config,
+  memory,
+  images,
+});
+
+/** The images' buffers move to the Worker instead of being copied. */
+function transferable(images: MachineImages): ArrayBuffer[] {
+  return [images.kernel, images.initrd, images.dtb, images.bios, ...images.demo, ...images.loaders]
+    .flatMap((image) => image === null ? [] : [image.buffer as ArrayBuffer]);
+}
+
+async function writeDtb(path: string | null, bytes: Uint8Array): Promise<void> {
+  if (path === null) return;
+  try {
+    await Deno.writeFile(path, bytes);
+  } catch (error) {
+    throw new HostError(`cannot write ${path}: ${reason(error)}`);
+  }
+}
+
+/** Where trace lines go: `-D`'s file, or stderr. */
+function openTrace(config: MachineConfig, cleanup: Cleanup): (data: Uint8Array) => Promise<void> {
+  const path = config.trace.file;
+  if (path === null) return (data) => writeAll(Deno.stderr, data);
+  try {
+    const file = Deno.openSync(path, { write: true, create: true, truncate: true });
+    cleanup.add(() => file.close());
+    return (data) => writeAll(file, data);
+  } catch (error) {
+    throw new HostError(`cannot open ${path}: ${reason(error)}`);
+  }
+}
+
+async function withinTime(work: Promise<unknown>, limitMs: number): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const limit = new Promise<void>((resolve) => timer = setTimeout(resolve, limitMs));
+  await Promise.race([work, limit]);
+  clearTimeout(timer);
+}

@@ -1,0 +1,47 @@
+// Reads the files that a configuration names. Whether their contents make sense is the loaders' question, in the Worker.
+
+import { HostError, reason } from "../base/errors.ts";
+import { MAX_RAM_BYTES } from "../memory/host_map.ts";
+import type { MachineConfig, MachineImages } from "./config.ts";
+
+/** Where the built-in demo's images are: every `*.elf`, in the order of their names. */
+const DEMO = new URL("../../tests/guests/two_guests/", import.meta.url);
+
+/** Reads one regular file that could fit into guest RAM. */
+export async function readImage(role: string, path: string | URL): Promise<Uint8Array<ArrayBuffer>> {
+  const shown = path instanceof URL ? path.pathname : path;
+  try {
+    const info = await Deno.stat(path);
+    if (info.isDirectory) throw new HostError(`cannot read ${role} ${shown}: is a directory`);
+    if (info.isFile && info.size === 0) throw new HostError(`cannot read ${role} ${shown}: is empty`);
+    if (info.size > MAX_RAM_BYTES) throw new HostError(`cannot read ${role} ${shown}: is larger than any guest's RAM`);
+    return await Deno.readFile(path);
+  } catch (error) {
+    if (error instanceof HostError) throw error;
+    throw new HostError(`cannot read ${role} ${shown}: ${reason(error)}`);
+  }
+}
+
+async function readDemo(): Promise<Uint8Array[]> {
+  const names: string[] = [];
+  try {
+    for await (const entry of Deno.readDir(DEMO)) if (entry.name.endsWith(".elf")) names.push(entry.name);
+  } catch (error) {
+    throw new HostError(`cannot read the built-in demo: ${reason(error)}`);
+  }
+  if (names.length === 0) throw new HostError("cannot read the built-in demo: it is not part of this copy");
+  return await Promise.all(names.sort().map((name) => readImage("demo", new URL(name, DEMO))));
+}
+
+export async function readImages(config: MachineConfig): Promise<MachineImages> {
+  const optional = (role: string, path: string | null) => path === null ? null : readImage(role, path);
+  const [demo, kernel, initrd, dtb, bios, loaders] = await Promise.all([
+    config.demo ? readDemo() : [],
+    optional("kernel", config.kernel),
+    optional("initrd", config.initrd),
+    optional("device tree", config.dtb),
+    optional("firmware", config.bios),
+    Promise.all(config.loaders.map((l) => l.kind === "file" ? readImage("loader file", l.file) : null)),
+  ]);
+  return { demo, kernel, initrd, dtb, bios, loaders };
+}

@@ -1,0 +1,59 @@
+// Stands in for the machine's Worker in the daemon's tests: speaks the channel, runs no guest. The kernel command line of
+// the configuration says what to do.
+
+import { Channel } from "../../src/machine/channel.ts";
+import type { StartMessage, WorkerMessage } from "../../src/machine/config.ts";
+import { HOST_MAP } from "../../src/memory/host_map.ts";
+
+const tell = (message: WorkerMessage) => self.postMessage(message);
+
+/** Sends the input back until it ends. */
+function echo(channel: Channel): void {
+  while (true) {
+    const closed = channel.uartInput.closed;
+    let data = channel.uartInput.read(channel.uartOutput.space);
+    if (data.length > 0) channel.daemonBell.ring();
+    while (data.length > 0) {
+      data = data.subarray(channel.uartOutput.write(data));
+      channel.daemonBell.ring();
+    }
+    if (closed && channel.uartInput.length === 0) return;
+    channel.machineBell.wait(() => channel.uartInput.length === 0 && !channel.uartInput.closed, 1000);
+  }
+}
+
+/** Sends `total` bytes, each the low byte of its position, as fast as they are taken. */
+function flood(channel: Channel, total: number): void {
+  for (let sent = 0; sent < total;) {
+    const block = Uint8Array.from({ length: Math.min(10_000, total - sent) }, (_, n) => sent + n);
+    sent += channel.uartOutput.write(block);
+    channel.daemonBell.ring();
+    channel.machineBell.wait(() => channel.uartOutput.space === 0, 1000);
+  }
+}
+
+self.onmessage = ({ data: { config, memory, images } }: MessageEvent<StartMessage>) => {
+  const channel = new Channel(memory.buffer as SharedArrayBuffer, HOST_MAP.channel.base, HOST_MAP.channel.size);
+  const [task, argument] = (config.append ?? "").split(" ");
+  switch (task) {
+    case "echo":
+      echo(channel);
+      return tell({ kind: "exit", code: 3 });
+    case "flood":
+      flood(channel, Number(argument));
+      return tell({ kind: "exit", code: 0 });
+    case "size":
+      return tell({ kind: "exit", code: images.kernel!.length });
+    case "trace":
+      for (let n = 0; n < Number(argument); n++) channel.writeTrace(`line ${n}`);
+      return tell({ kind: "exit", code: 0 });
+    case "dtb":
+      return tell({ kind: "dtb", bytes: Uint8Array.of(0xd0, 0x0d) });
+    case "error":
+      return tell({ kind: "error", message: "cannot load it: no reason" });
+    case "throw":
+      throw new Error("a bug");
+    case "hang":
+      while (true) channel.machineBell.wait(() => true, 1000);
+  }
+};
