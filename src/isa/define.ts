@@ -22,29 +22,27 @@ type Bound<N extends string> = N extends `R${string}` ? Reg : N extends `V${stri
 : N extends `imm${string}` ? Int
 : number;
 /** A derived operand: bigint results are i64, numbers i32; `small` marks numbers below 65536. */
-export type Derive<B extends string> = Readonly<Record<string, ((f: Raw<B>) => bigint | number) | Small<B>>>;
+export type Derive<B extends string, K extends string = string> = Readonly<
+  Record<K, ((f: Raw<B>) => bigint | number) | Small<B>>
+>;
 export interface Small<B extends string> {
   readonly small: (f: Raw<B>) => number;
 }
-/** What the semantics see. */
-export type Fields<B extends string, D> =
-  & {
-    readonly [
-      N in NameOf<Tokens<B>> as N extends `imm${string}`
-        ? N extends SelectorOf<Tokens<B>> ? N : D extends undefined ? N : never
-        : N
-    ]: N extends SelectorOf<Tokens<B>> ? number : Bound<N>;
-  }
-  & (D extends undefined ? unknown : { readonly [K in keyof D]: Int });
+/** What the semantics see. `K` names the derived operands; where there are any, raw immediates are no operands. */
+export type Fields<B extends string, K extends string> =
+  & { readonly [N in Visible<B, K>]: N extends SelectorOf<Tokens<B>> ? number : Bound<N> }
+  & { readonly [N in K]: Int };
+type Visible<B extends string, K> = [K] extends [never] ? NameOf<Tokens<B>>
+  : Exclude<NameOf<Tokens<B>>, `imm${string}`> | SelectorOf<Tokens<B>>;
 
-export interface Insn<B extends string = string, D extends Derive<B> | undefined = undefined> {
+export interface Insn<B extends string = string, K extends string = never> {
   readonly name: string;
   readonly bits: B;
   /** Text with `{field}`, or a function of the raw fields. */
   readonly asm: string | ((f: Raw<B>) => string);
   /** Further conditions on the encoding; where it is false the word is not this instruction. */
   readonly when?: (f: Raw<B>) => boolean;
-  readonly derive?: D;
+  readonly derive?: Derive<B, K>;
   /** ID register feature that must be present (models.ts); absent: always. */
   readonly feature?: Feature;
   /** Executes without access to the SIMD&FP registers being checked although it has V fields, or the reverse. */
@@ -53,7 +51,7 @@ export interface Insn<B extends string = string, D extends Derive<B> | undefined
   readonly branch?: "always" | "conditional";
   /** Ends a basic block by other means than `branch`. */
   readonly endsBlock?: boolean;
-  readonly exec: (e: Builder, f: Fields<B, D>) => void;
+  readonly exec: (e: Builder, f: Fields<B, K>) => void;
 }
 /** Optional instruction groups, by the architecture's feature names. */
 export type Feature =
@@ -90,7 +88,7 @@ export interface OperandSlot {
 /** A parsed definition. */
 export interface Definition {
   readonly name: string;
-  readonly insn: Insn<string, Derive<string> | undefined>;
+  readonly insn: Insn<string, string>;
   readonly mask: number;
   readonly value: number;
   readonly fields: readonly Field[];
@@ -104,9 +102,7 @@ export interface Definition {
 }
 
 /** Declares an instruction. Throws RangeError when the pattern does not total 32 bits. */
-export function insn<const B extends string, const D extends Derive<B> | undefined = undefined>(
-  spec: Insn<B, D>,
-): Definition {
+export function insn<const B extends string, const K extends string = never>(spec: Insn<B, K>): Definition {
   let lsb = 32, mask = 0, value = 0;
   const fields: Field[] = [];
   for (const token of spec.bits.trim().split(/\s+/)) {

@@ -101,7 +101,7 @@ export class CodeCache {
     const numbers = this.interpreter.handlerNumbers(pending.map((p) => p.shape));
     pending.forEach(({ at, word, shape }, i) => {
       this.#write(at, numbers[i]!, shape, word);
-      if (!branchOffset(shape.definition, word) && this.#templates.size < 1 << 20) {
+      if (!shape.definition.branches && this.#templates.size < 1 << 20) {
         this.#templates.set(word, {
           words: this.#u32.slice(at >>> 2, (at >>> 2) + 4),
           ends: this.#shape(word, 0).ends,
