@@ -1,0 +1,264 @@
+// `deno task run linux`: Debian's arm64 cloud kernel and its static busybox, packed into an initramfs that ends in a shell.
+// The packages come through apt's own download, so with the host's sources, proxies and keys, in a private apt root under
+// the cache directory: nothing of the host's package state is read or changed, and no foreign architecture is added. apt
+// checks the packages' signatures and hashes; the files that we keep are checked against our own hashes at every start.
+
+import { HostError, reason } from "../base/errors.ts";
+import { packCpio } from "./cpio.ts";
+import { Progress } from "./progress.ts";
+import { filesFromTar } from "./tar.ts";
+
+export interface LinuxFiles {
+  readonly kernel: string;
+  readonly initrd: string;
+}
+
+/** The package that depends on the current kernel, and the one that holds busybox. */
+const KERNEL_PACKAGE = "linux-image-cloud-arm64", BUSYBOX_PACKAGE = "busybox-static";
+const OWN_KERNEL = "pass your own kernel with: deno task run -kernel IMAGE -initrd FILE -append console=ttyAMA0";
+
+/** What was made, with the hashes of the files beside it. */
+interface Manifest {
+  readonly format: number;
+  readonly packages: readonly string[];
+  readonly sha256: { readonly [file: string]: string };
+}
+/** Counted up when the initramfs that we pack changes. */
+const FORMAT = 1;
+const FILES = ["Image", "initrd.cpio"] as const;
+
+function cacheDirectory(): string {
+  const xdg = Deno.env.get("XDG_CACHE_HOME"), home = Deno.env.get("HOME");
+  if (xdg?.startsWith("/")) return `${xdg}/vitrine/linux`;
+  if (home) return `${home}/.cache/vitrine/linux`;
+  throw new HostError("cannot find a cache directory: neither XDG_CACHE_HOME nor HOME is set");
+}
+
+async function sha256(data: Uint8Array<ArrayBuffer>): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", data)).toHex();
+}
+
+/** The cached files, if they are all there and what they were. */
+async function cached(directory: string): Promise<LinuxFiles | null> {
+  try {
+    const manifest: Manifest = JSON.parse(await Deno.readTextFile(`${directory}/manifest.json`));
+    if (manifest.format !== FORMAT) return null;
+    for (const file of FILES) {
+      if (await sha256(await Deno.readFile(`${directory}/${file}`)) !== manifest.sha256[file]) return null;
+    }
+    return { kernel: `${directory}/${FILES[0]}`, initrd: `${directory}/${FILES[1]}` };
+  } catch {
+    // Missing or damaged: fetched again.
+    return null;
+  }
+}
+
+/** Fetches and packs unless that was done before. Throws HostError with what to do instead. */
+export async function fetchLinux(): Promise<LinuxFiles> {
+  const directory = cacheDirectory();
+  const ready = await cached(directory);
+  if (ready) return ready;
+  const progress = new Progress();
+  try {
+    await fetchInto(directory, progress);
+  } finally {
+    progress.done();
+  }
+  const fetched = await cached(directory);
+  if (!fetched) throw new HostError(`cannot use ${directory}: its files are not what was written`);
+  return fetched;
+}
+
+async function fetchInto(directory: string, progress: Progress): Promise<void> {
+  const apt = new PrivateApt(`${directory}/apt`);
+  await apt.prepare();
+  await apt.run(["update"], (percent) => progress.show("fetching Debian's list of arm64 packages", percent));
+  const kernelPackage = await apt.dependency(KERNEL_PACKAGE, /\b(linux-image-[\w.+-]+-cloud-arm64)\b/);
+  const packages = [kernelPackage, BUSYBOX_PACKAGE];
+  await apt.run(["download", ...packages], (percent) => progress.show(`fetching ${packages.join(" and ")}`, percent));
+
+  progress.show("unpacking the kernel", 0);
+  const image = await apt.file(kernelPackage, (path) => path.startsWith("boot/vmlinuz-"));
+  progress.show("packing the initramfs", 50);
+  const busybox = await apt.file(BUSYBOX_PACKAGE, (path) => /^(usr\/)?bin\/busybox$/.test(path));
+  const data = { [FILES[0]]: image, [FILES[1]]: packInitramfs(busybox) };
+
+  const hashes: Record<string, string> = {};
+  for (const file of FILES) {
+    const content = new Uint8Array(data[file]!);
+    hashes[file] = await sha256(content);
+    await writeWhole(`${directory}/${file}`, content);
+  }
+  const manifest: Manifest = { format: FORMAT, packages, sha256: hashes };
+  await writeWhole(`${directory}/manifest.json`, new TextEncoder().encode(JSON.stringify(manifest, null, 2) + "\n"));
+  await apt.remove();
+}
+
+/** Replaces a file in one step, so that another run never sees half of it. */
+async function writeWhole(path: string, data: Uint8Array): Promise<void> {
+  const partial = `${path}.${Deno.pid}`;
+  try {
+    await Deno.writeFile(partial, data);
+    await Deno.rename(partial, path);
+  } catch (error) {
+    throw new HostError(`cannot write ${path}: ${reason(error)}`);
+  }
+}
+
+/** The first program: mounts what a shell needs, then gives it the terminal; leaving the shell powers off. */
+const INIT = `#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmp /tmp
+hostname vitrine
+export HOME=/root PATH=/bin PS1='vitrine:\\w# '
+cd /root
+echo
+echo "Linux $(uname -r) on $(uname -m). Leave with: poweroff"
+echo
+setsid cttyhack sh
+poweroff -f
+`;
+
+/** An initramfs around a static busybox. Its links to itself are made at boot, by the busybox that knows its applets. */
+export function packInitramfs(busybox: Uint8Array): Uint8Array<ArrayBuffer> {
+  const directories = ["bin", "dev", "proc", "root", "sys", "tmp", "etc"];
+  return packCpio([
+    ...directories.map((path) => ({ kind: "directory", path }) as const),
+    { kind: "device", path: "dev/console", major: 5, minor: 1 },
+    { kind: "file", path: "bin/busybox", data: busybox, mode: 0o755 },
+    { kind: "link", path: "bin/sh", target: "busybox" },
+    { kind: "file", path: "init", data: new TextEncoder().encode(INIT), mode: 0o755 },
+  ]);
+}
+
+/** apt with its own state and cache, for arm64 alone, over the host's sources and keys. */
+class PrivateApt {
+  constructor(private readonly root: string) {}
+
+  async prepare(): Promise<void> {
+    try {
+      await Deno.mkdir(`${this.root}/state/lists/partial`, { recursive: true });
+      await Deno.mkdir(`${this.root}/cache/archives/partial`, { recursive: true });
+      await Deno.mkdir(`${this.root}/packages`, { recursive: true });
+      await Deno.writeTextFile(`${this.root}/status`, "");
+      await Deno.writeTextFile(`${this.root}/apt.conf`, this.#configuration());
+    } catch (error) {
+      throw new HostError(`cannot prepare ${this.root}: ${reason(error)}`);
+    }
+  }
+
+  /** Read after the host's own files, so it has the last word. */
+  #configuration(): string {
+    return [
+      `Dir::State "${this.root}/state";`,
+      `Dir::State::status "${this.root}/status";`,
+      `Dir::Cache "${this.root}/cache";`,
+      'APT::Architecture "arm64";',
+      "#clear APT::Architectures;",
+      'APT::Architectures { "arm64"; };',
+      'Acquire::Languages "none";',
+      // The sandbox user could not write into a home directory.
+      'APT::Sandbox::User "";',
+      ...["APT::Update::Pre-Invoke", "APT::Update::Post-Invoke", "APT::Update::Post-Invoke-Success"].map((hook) =>
+        `#clear ${hook};`
+      ),
+      "",
+    ].join("\n");
+  }
+
+  #command(program: string, args: readonly string[]): Deno.Command {
+    return new Deno.Command(program, {
+      args: ["-c", `${this.root}/apt.conf`, ...args],
+      cwd: `${this.root}/packages`,
+      env: { LC_ALL: "C" },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    });
+  }
+
+  /** Runs apt-get; `show` gets percentages of its downloads. */
+  async run(args: readonly string[], show: (percent: number) => void): Promise<void> {
+    show(0);
+    const child = spawn(this.#command("apt-get", ["-qq", "-o", "APT::Status-Fd=1", ...args]));
+    const complaints = new Response(child.stderr).text();
+    for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+      // dlstatus:<item>:<percent>:<words>
+      const percent = [...text.matchAll(/^dlstatus:\d+:([\d.]+):/gm)].at(-1)?.[1];
+      if (percent) show(Number(percent));
+    }
+    const { success } = await child.status;
+    if (!success) {
+      throw new HostError(
+        `cannot fetch Debian's kernel: apt-get ${args[0]}: ${lastError(await complaints)}; ${OWN_KERNEL}`,
+      );
+    }
+  }
+
+  /** The first dependency of a package that matches. */
+  async dependency(name: string, pattern: RegExp): Promise<string> {
+    const child = spawn(this.#command("apt-cache", ["show", "--no-all-versions", name]));
+    const { stdout } = await child.output();
+    const depends = /^Depends: (.*)$/m.exec(new TextDecoder().decode(stdout))?.[1];
+    const found = depends && pattern.exec(depends)?.[1];
+    if (!found) {
+      throw new HostError(
+        `cannot fetch Debian's kernel: this host's apt sources have no ${name} for arm64; ${OWN_KERNEL}`,
+      );
+    }
+    return found;
+  }
+
+  /** One file out of a downloaded package. */
+  async file(name: string, wanted: (path: string) => boolean): Promise<Uint8Array> {
+    const archive = await this.#archive(name);
+    const child = spawn(
+      new Deno.Command("dpkg-deb", {
+        args: ["--fsys-tarfile", archive],
+        stdin: "null",
+        stdout: "piped",
+        stderr: "null",
+      }),
+    );
+    const files = await filesFromTar(child.stdout, wanted);
+    await child.status;
+    const file = files.values().next().value;
+    if (!file) throw new HostError(`cannot unpack ${name}: the expected file is not in it`);
+    return file;
+  }
+
+  async #archive(name: string): Promise<string> {
+    for await (const entry of Deno.readDir(`${this.root}/packages`)) {
+      if (entry.name.startsWith(`${name}_`) && entry.name.endsWith(".deb")) {
+        return `${this.root}/packages/${entry.name}`;
+      }
+    }
+    throw new HostError(`cannot unpack ${name}: apt-get did not leave its package`);
+  }
+
+  /** Package lists are some 60 MB and soon out of date. */
+  async remove(): Promise<void> {
+    await Deno.remove(this.root, { recursive: true });
+  }
+}
+
+function spawn(command: Deno.Command): Deno.ChildProcess {
+  try {
+    return command.spawn();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) {
+      throw new HostError(`cannot fetch Debian's kernel: this host has no apt; ${OWN_KERNEL}`);
+    }
+    throw new HostError(`cannot run apt: ${reason(error)}`);
+  }
+}
+
+function lastError(complaints: string): string {
+  const lines = complaints.split("\n").filter((line) => line.startsWith("E:"));
+  return (lines.at(-1) ?? complaints.trim().split("\n").at(-1) ?? "failed").replace(/^E:\s*/, "");
+}
