@@ -24,7 +24,7 @@ interface Manifest {
   readonly sha256: { readonly [file: string]: string };
 }
 /** Counted up when the initramfs that we pack changes. */
-const FORMAT = 1;
+const FORMAT = 2;
 const FILES = ["Image", "initrd.cpio"] as const;
 
 function cacheDirectory(): string {
@@ -105,7 +105,10 @@ async function writeWhole(path: string, data: Uint8Array): Promise<void> {
   }
 }
 
-/** The first program: mounts what a shell needs, then gives it the terminal; leaving the shell powers off. */
+/**
+ * The first program: mounts what a shell needs, then gives it the terminal; leaving the shell powers off. busybox's
+ * poweroff, halt and reboot signal process 1, which therefore waits for the shell in the background, where traps run.
+ */
 const INIT = `#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -120,7 +123,11 @@ cd /root
 echo
 echo "Linux $(uname -r) on $(uname -m). Leave with: poweroff"
 echo
-setsid cttyhack sh
+trap 'poweroff -f' USR2
+trap 'halt -f' USR1
+trap 'reboot -f' TERM
+setsid cttyhack sh </dev/console >/dev/console 2>&1 &
+wait $!
 poweroff -f
 `;
 
