@@ -1,6 +1,7 @@
 // What a machine is made of, as plain data: the command line's result, what the Worker is started with, and what a
 // snapshot records. Everything in it survives JSON; absent values are null.
 
+import type { Feature } from "../arch/features.ts";
 import type { TraceGroup } from "../base/trace.ts";
 
 /** CPU models by QEMU's names. */
@@ -12,22 +13,27 @@ export const CPU_MODELS = {
 } as const;
 export type CpuModel = keyof typeof CPU_MODELS;
 
-/** Features that `-cpu model,feature=on|off` can switch. */
+/** Features that `-cpu model,feature=on|off` can switch, with what each stands for in the manual's names. */
 export const CPU_FEATURES = {
-  aes: "AES and PMULL instructions",
-  sha1: "SHA1 instructions",
-  sha2: "SHA256 instructions",
-  crc32: "CRC32 instructions",
-  lse: "atomic instructions",
-  rdm: "rounding doubling multiply-add",
-  fp16: "half-precision arithmetic",
-  dotprod: "dot product",
-  lrcpc: "LDAPR",
-  pan: "privileged access never",
-  uao: "user access override",
-  vhe: "virtualization host extensions",
-} as const;
+  aes: { help: "AES and PMULL instructions", features: ["FEAT_AES", "FEAT_PMULL"] },
+  sha1: { help: "SHA1 instructions", features: ["FEAT_SHA1"] },
+  sha2: { help: "SHA256 instructions", features: ["FEAT_SHA256"] },
+  crc32: { help: "CRC32 instructions", features: ["FEAT_CRC32"] },
+  lse: { help: "atomic instructions", features: ["FEAT_LSE"] },
+  rdm: { help: "rounding doubling multiply-add", features: ["FEAT_RDM"] },
+  fp16: { help: "half-precision arithmetic", features: ["FEAT_FP16"] },
+  dotprod: { help: "dot product", features: ["FEAT_DotProd"] },
+  lrcpc: { help: "LDAPR", features: ["FEAT_LRCPC"] },
+  pan: { help: "privileged access never", features: ["FEAT_PAN", "FEAT_PAN2"] },
+  uao: { help: "user access override", features: ["FEAT_UAO"] },
+  vhe: { help: "virtualization host extensions", features: ["FEAT_VHE"] },
+} as const satisfies Record<string, { help: string; features: readonly Feature[] }>;
 export type CpuFeature = keyof typeof CPU_FEATURES;
+
+/** What the options take away from the model, in the manual's names. */
+export function featuresLeftOut(cpu: CpuConfig): Feature[] {
+  return cpu.features.flatMap(({ name, on }) => on ? [] : CPU_FEATURES[name].features);
+}
 
 export interface BoardConfig {
   readonly gicVersion: 2 | 3;
@@ -37,7 +43,7 @@ export interface BoardConfig {
 
 export interface CpuConfig {
   readonly model: CpuModel;
-  /** Features switched by `-cpu model,feature=on|off`, in the order given. */
+  /** Features switched by `-cpu model,feature=on|off`, each of which the model has. */
   readonly features: readonly { readonly name: CpuFeature; readonly on: boolean }[];
 }
 

@@ -1,7 +1,7 @@
 // The command line: QEMU's spellings and defaults, and one clear complaint for each kind of mistake.
 
 import assert from "node:assert/strict";
-import type { MachineConfig } from "../../src/machine/config.ts";
+import { featuresLeftOut, type MachineConfig } from "../../src/machine/config.ts";
 import { helpText, parseCommandLine } from "../../src/machine/options.ts";
 import { OPTIONS } from "../../src/machine/options/table.ts";
 
@@ -37,6 +37,12 @@ Deno.test("one or two dashes, and -- in front, are the same", () => {
 Deno.test("a configuration survives JSON", () => {
   const c = config("-kernel I -device loader,addr=0x40000000,data=0x1122334455667788,data-len=8 -d int,mmu");
   assert.deepEqual(JSON.parse(JSON.stringify(c)), c);
+});
+
+Deno.test("CPU features", () => {
+  const cpu = config("-cpu cortex-a76,lse=off,aes=off,vhe=on").cpu;
+  assert.deepEqual(featuresLeftOut(cpu), ["FEAT_LSE", "FEAT_AES", "FEAT_PMULL"]);
+  assert.deepEqual(featuresLeftOut(config("").cpu), []);
 });
 
 Deno.test("loader devices", () => {
@@ -86,6 +92,7 @@ const MISTAKES: [string, RegExp][] = [
   ["-M virt,virtualization", /^option -M: sub-option "virtualization" needs =on\|off/],
   ["-cpu cortex-a15", /^option -cpu: "cortex-a15" is not one of cortex-a57/],
   ["-cpu max,sve=on", /^option -cpu: sub-option "sve" is not known/],
+  ["-cpu cortex-a57,lse=on", /^option -cpu: cortex-a57 has no lse/],
   ["-m 4G", /^option -m: "4G" is too much RAM/],
   ["-m lots", /^option -m: "lots" is not a size/],
   ["-m 0", /^option -m: "0" is less than/],

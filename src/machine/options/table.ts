@@ -1,6 +1,7 @@
 // The option table: every option of the command line, once, with QEMU's spellings. What is not here is an error. The
 // parser, `--help`, completions and the README's table are derived from it.
 
+import { cpuModel } from "../../arch/models.ts";
 import { UsageError } from "../../base/errors.ts";
 import { isTraceGroup, TRACE_GROUPS, type TraceGroup } from "../../base/trace.ts";
 import {
@@ -81,12 +82,17 @@ const CPU_MODEL: ValueKind<CpuModel> = choice(...(Object.keys(CPU_MODELS) as Cpu
 const CPU_FIELDS: { readonly model: Field<CpuModel> } & { readonly [K in CpuFeature]: Field<boolean> } = {
   model: field(CPU_MODEL, "the core"),
   ...(Object.fromEntries(
-    Object.entries(CPU_FEATURES).map(([name, help]) => [name, field(onOff, help)]),
+    Object.entries(CPU_FEATURES).map(([name, { help }]) => [name, field(onOff, help)]),
   ) as { [K in CpuFeature]: Field<boolean> }),
 };
 
 function applyCpu(draft: Draft, { model, ...features }: Given<typeof CPU_FIELDS>): void {
   if (model === undefined) throw new UsageError(`needs a model: one of ${Object.keys(CPU_MODELS).join(", ")}`);
+  const { has } = cpuModel(model, { el2: true, gicv3: true });
+  for (const [name, on] of Object.entries(features)) {
+    const missing = CPU_FEATURES[name as CpuFeature].features.some((feature) => !has(feature));
+    if (on && missing) throw new UsageError(`${model} has no ${name}`);
+  }
   draft.cpuModel = model;
   draft.features = Object.entries(features).map(([name, on]) => ({ name: name as CpuFeature, on: on === true }));
 }
