@@ -8,4 +8,6 @@ export const ACCESS = {
   ALIGNED: 0x40,
   /** A read-modify-write: needs read and write permission, and RAM. */
   RMW: 0x80,
+  /** Two elements of half the size (LDP, STP): alignment is that of an element. */
+  PAIR: 0x100,
 } as const;

@@ -1,0 +1,288 @@
+// The memory accesses of one vCPU that generated code cannot do alone: TLB misses, faults, device memory, page crossings,
+// alignment checks, pages with predecoded code. What a page may be used for without coming here is put into the TLBs.
+// DDI 0487 "AArch64.MemSingle", "Alignment of data accesses".
+//
+// With stage 1 off, data accesses are to Device-nGnRnE memory and fault when unaligned, as SCTLR_ELx.A = 1 makes all
+// accesses. Such pages are not put into the data TLBs, since a TLB hit knows nothing of alignment inside a page.
+
+import type { VcpuState } from "../cpu/vcpu.ts";
+import type { PhysicalBus } from "../memory/bus.ts";
+import { ACCESS as DESC } from "./access_flags.ts";
+import { Contexts } from "./context.ts";
+import type { Controls, Features, TranslationRegisters } from "./controls.ts";
+import { ACCESS, type Access, FAULT, type Fault, type FaultSink, newFault } from "./fault.ts";
+import { instructionSyndrome } from "./syndrome.ts";
+import { CACHED, CACHED_DEVICE, Tlb } from "./tlb.ts";
+import { PERMIT, WALK, Walker } from "./walk.ts";
+
+/** Predecoded code, by the host address of its page. */
+export interface CodeCache {
+  isCodePage(hostPage: number): boolean;
+  /** The guest writes to these bytes. */
+  invalidate(hostAddress: number, bytes: number): void;
+  /** Address of the page's records, which are made if there are none. */
+  recordsFor(hostPage: number): number;
+}
+
+/** Results of dataRead and dataWrite below any host address. */
+export const FAULTED = 0, DONE = 1;
+
+export interface MmuParts {
+  /** Number of the vCPU, for devices. */
+  readonly cpu: number;
+  /** Byte address of the vCPU's block in the shared memory. */
+  readonly base: number;
+  readonly memory: ArrayBufferLike;
+  readonly state: VcpuState;
+  readonly registers: TranslationRegisters;
+  readonly features: Features;
+  readonly bus: PhysicalBus;
+  readonly code: CodeCache;
+  readonly faults: FaultSink;
+}
+
+export class Mmu {
+  readonly tlb: Tlb;
+  readonly contexts: Contexts;
+  readonly walker: Walker;
+  readonly features: Features;
+  readonly registers: TranslationRegisters;
+  readonly state: VcpuState;
+  readonly faults: FaultSink;
+  /** The fault that was reported last. */
+  readonly fault: Fault = newFault();
+  readonly #cpu: number;
+  readonly #bus: PhysicalBus;
+  readonly #code: CodeCache;
+  readonly #bytes: Uint8Array;
+  readonly #transfer: Uint32Array;
+  readonly #transferBytes: Uint8Array;
+
+  constructor(parts: MmuParts) {
+    this.#cpu = parts.cpu;
+    this.#bus = parts.bus;
+    this.#code = parts.code;
+    this.state = parts.state;
+    this.registers = parts.registers;
+    this.features = parts.features;
+    this.faults = parts.faults;
+    this.tlb = new Tlb(parts.memory, parts.base);
+    this.contexts = new Contexts(parts.state, parts.registers, parts.features, () => this.tlb.flush());
+    this.walker = new Walker(parts.bus, parts.memory);
+    this.#bytes = new Uint8Array(parts.memory);
+    const transfer = this.#transfer = parts.state.transferWords;
+    this.#transferBytes = new Uint8Array(transfer.buffer, transfer.byteOffset, transfer.byteLength);
+  }
+
+  /** The exception level, PSTATE.PAN or PSTATE.UAO changed. */
+  contextSwitched(): void {
+    this.contexts.switched();
+  }
+  /** A register that translation depends on (TTBRn, TCR, MAIR, SCTLR, HCR, VTCR, VTTBR) changed. */
+  registersChanged(): void {
+    this.contexts.changed();
+  }
+  /** Predecoded code was dropped: no record address may be used any more. */
+  flushFetchTlb(): void {
+    this.tlb.flushFetch();
+  }
+  /** The page at this host address holds code from now on: stores to it come here. */
+  protectPage(hostPage: number): void {
+    this.tlb.protect(hostPage);
+  }
+
+  /** Host address of the datum after refilling the TLB, or DONE (the value is in state.transfer), or FAULTED. */
+  dataRead(lo: number, hi: number, desc: number): number {
+    const bytes = desc & DESC.SIZE, context = this.contexts.current((desc & DESC.UNPRIVILEGED) !== 0);
+    const c = this.contexts.controls(context >>> 2), unaligned = (lo & (bytes - 1)) !== 0;
+    if (unaligned) {
+      if (c.alignmentCheck || (desc & DESC.ALIGNED) !== 0) return this.#alignmentFault(lo, hi, false);
+      if ((lo & 4095) + bytes > 4096) return this.#readAcross(context, c, lo, hi, bytes);
+    }
+    const at = this.#translate(context, c, lo, hi, ACCESS.READ, unaligned);
+    if (at < 0) return FAULTED;
+    const { cache } = this.tlb, host = cache[at + CACHED.HOST]!;
+    if (host === 0) {
+      if (this.#bus.readInto(this.tlb.physical(at, lo), bytes, this.#transfer, this.#cpu)) return DONE;
+      return this.#abort(FAULT.EXTERNAL, lo, hi, false);
+    }
+    if ((cache[at + CACHED.FLAGS]! & CACHED_DEVICE) === 0 && !c.alignmentCheck) {
+      this.tlb.fillRead(context, lo, hi, host);
+    }
+    return (host >>> 0) + (lo & 4095);
+  }
+
+  /** As dataRead; on DONE the value in state.transfer has been stored. RMW and exclusives never get DONE. */
+  dataWrite(lo: number, hi: number, desc: number): number {
+    const bytes = desc & DESC.SIZE, context = this.contexts.current((desc & DESC.UNPRIVILEGED) !== 0);
+    const c = this.contexts.controls(context >>> 2), unaligned = (lo & (bytes - 1)) !== 0;
+    const rmw = (desc & DESC.RMW) !== 0;
+    if (unaligned) {
+      if (c.alignmentCheck || (desc & DESC.ALIGNED) !== 0) return this.#alignmentFault(lo, hi, !rmw);
+      if ((lo & 4095) + bytes > 4096) return this.#writeAcross(context, c, lo, hi, bytes);
+    }
+    // WnR of a read-modify-write is 0 when a read would have faulted too, so the read comes first.
+    if (rmw && this.#translate(context, c, lo, hi, ACCESS.READ, unaligned) < 0) return FAULTED;
+    const at = this.#translate(context, c, lo, hi, ACCESS.WRITE, unaligned);
+    if (at < 0) return FAULTED;
+    const { cache } = this.tlb, host = cache[at + CACHED.HOST]!, flags = cache[at + CACHED.FLAGS]!;
+    const pa = this.tlb.physical(at, lo);
+    if (host === 0 || !this.#bus.isWritablePage(pa)) {
+      if (rmw) return this.#abort(FAULT.UNSUPPORTED_ATOMIC, lo, hi, false);
+      if (this.#bus.writeFrom(pa, bytes, this.#transfer, this.#cpu)) return DONE;
+      return this.#abort(FAULT.EXTERNAL, lo, hi, true);
+    }
+    const address = (host >>> 0) + (lo & 4095);
+    if (this.#code.isCodePage(host >>> 0)) {
+      this.#code.invalidate(address, bytes);
+    } else if ((flags & (CACHED_DEVICE | PERMIT.READ)) === PERMIT.READ && !c.alignmentCheck) {
+      // An entry of the write TLB also serves read-modify-writes: the page must be readable.
+      this.tlb.fillWrite(context, lo, hi, host);
+    }
+    return address;
+  }
+
+  /** Record address for state.pc after refilling the fetch TLB, or FAULTED. */
+  fetch(): number {
+    const lo = this.state.pcLo, hi = this.state.pcHi;
+    if ((lo & 3) !== 0) {
+      this.faults.pcAlignmentFault();
+      return FAULTED;
+    }
+    const context = this.contexts.current(false), c = this.contexts.controls(context >>> 2);
+    const at = this.#translate(context, c, lo, hi, ACCESS.FETCH, false);
+    if (at < 0) return FAULTED;
+    const host = this.tlb.cache[at + CACHED.HOST]! >>> 0;
+    if (host === 0) return this.#abort(FAULT.EXTERNAL, lo, hi, false, true);
+    // Making room for new records may drop all fetch TLBs, so this comes before the fill.
+    const records = this.#code.recordsFor(host);
+    this.tlb.fillFetch(context, lo, hi, records);
+    return records + ((lo & 0xffc) << 2);
+  }
+
+  /** Finds or makes the cached translation that permits `access`; -1 after a fault was taken. */
+  #translate(context: number, c: Controls, lo: number, hi: number, access: Access, unaligned: boolean): number {
+    const found = this.tlb.find(context, lo, hi);
+    if (found >= 0) {
+      const flags = this.tlb.cache[found + CACHED.FLAGS]!;
+      if ((flags & (1 << access)) !== 0 && !(unaligned && (flags & CACHED_DEVICE) !== 0)) return found;
+    }
+    const walker = this.walker, options = WALK.UPDATE | (unaligned ? WALK.UNALIGNED : 0);
+    if (!walker.translate(c, lo, hi, access, options)) {
+      this.reportWalk(lo, hi, access, false);
+      return -1;
+    }
+    const flags = walker.lasting | (walker.device ? CACHED_DEVICE : 0);
+    return this.tlb.insert(context, lo, hi, walker.pa, this.#bus.hostPage(walker.pa), flags, walker.sizeBits);
+  }
+
+  /** A read that crosses a page, byte by byte. FAR_ELx for the second page is that page's first byte. */
+  #readAcross(context: number, c: Controls, lo: number, hi: number, bytes: number): number {
+    const first = this.#translate(context, c, lo, hi, ACCESS.READ, true);
+    if (first < 0) return FAULTED;
+    const pa = this.tlb.physical(first, lo), count = 4096 - (lo & 4095);
+    const nextLo = (lo & ~4095) + 4096 | 0, nextHi = nextLo === 0 ? hi + 1 | 0 : hi;
+    const second = this.#translate(context, c, nextLo, nextHi, ACCESS.READ, true);
+    if (second < 0) return FAULTED;
+    const next = this.tlb.physical(second, nextLo), out = this.#transferBytes;
+    out.fill(0);
+    for (let i = 0; i < bytes; i++) {
+      const value = this.#bus.read(i < count ? pa + i : next + i - count, 1, this.#cpu);
+      if (value < 0) return this.#abort(FAULT.EXTERNAL, lo, hi, false);
+      out[i] = value;
+    }
+    return DONE;
+  }
+
+  /** Both pages are translated before either is written. */
+  #writeAcross(context: number, c: Controls, lo: number, hi: number, bytes: number): number {
+    const first = this.#translate(context, c, lo, hi, ACCESS.WRITE, true);
+    if (first < 0) return FAULTED;
+    const pa = this.tlb.physical(first, lo), count = 4096 - (lo & 4095);
+    const nextLo = (lo & ~4095) + 4096 | 0, nextHi = nextLo === 0 ? hi + 1 | 0 : hi;
+    const second = this.#translate(context, c, nextLo, nextHi, ACCESS.WRITE, true);
+    if (second < 0) return FAULTED;
+    const next = this.tlb.physical(second, nextLo), data = this.#transferBytes;
+    for (let i = 0; i < bytes; i++) {
+      // The bus tells predecoded code.
+      if (!this.#bus.write(i < count ? pa + i : next + i - count, 1, data[i]!, this.#cpu)) {
+        return this.#abort(FAULT.EXTERNAL, lo, hi, true);
+      }
+    }
+    return DONE;
+  }
+
+  /** DC ZVA: zeroes the 64-byte block around hi:lo. False after a fault was taken. */
+  zeroBlock(lo: number, hi: number): boolean {
+    const context = this.contexts.current(false), c = this.contexts.controls(context >>> 2), block = lo & ~63;
+    // On Device memory this is an Alignment fault.
+    const at = this.#translate(context, c, lo, hi, ACCESS.WRITE, true);
+    if (at < 0) return false;
+    const host = this.tlb.cache[at + CACHED.HOST]! >>> 0, pa = this.tlb.physical(at, block);
+    if (host === 0) {
+      for (let i = 0; i < 64; i += 4) {
+        if (this.#bus.write(pa + i, 4, 0, this.#cpu)) continue;
+        this.#abort(FAULT.EXTERNAL, lo, hi, true);
+        return false;
+      }
+      return true;
+    }
+    if (!this.#bus.isWritablePage(pa)) return true;
+    const address = host + (block & 4095);
+    if (this.#code.isCodePage(host)) this.#code.invalidate(address, 64);
+    this.#bytes.fill(0, address, address + 64);
+    return true;
+  }
+
+  /** Takes the exception for the walker's fault. */
+  reportWalk(lo: number, hi: number, access: Access, maintenance: boolean): void {
+    const { fault, walker } = this;
+    fault.fsc = walker.fault;
+    fault.stage = walker.stage;
+    fault.level = walker.level;
+    fault.s1ptw = walker.s1ptw;
+    fault.fetch = access === ACCESS.FETCH;
+    // A fault of stage 2 on behalf of stage 1's walk reports what the walk did; maintenance always counts as a write.
+    fault.write = maintenance || (walker.s1ptw ? walker.updating : access === ACCESS.WRITE);
+    fault.maintenance = maintenance;
+    fault.ipa = walker.ipa;
+    const described = walker.stage === 2 && !walker.s1ptw && access !== ACCESS.FETCH && !maintenance;
+    fault.syndrome = described ? instructionSyndrome(this.#instruction()) : 0;
+    this.#take(lo, hi);
+  }
+
+  /** The instruction at state.pc, or 0 (which decodes as no load or store) if it cannot be read. */
+  #instruction(): number {
+    const { pcLo, pcHi } = this.state, c = this.contexts.controls(this.contexts.current(false) >>> 2);
+    const fetched = this.walker.translate(c, pcLo, pcHi, ACCESS.FETCH, WALK.UNCHECKED);
+    return fetched ? Math.max(0, this.#bus.peek(this.walker.pa)) : 0;
+  }
+
+  #alignmentFault(lo: number, hi: number, write: boolean): typeof FAULTED {
+    return this.#abort(FAULT.ALIGNMENT, lo, hi, write);
+  }
+
+  /** Takes a stage 1 fault that the walk did not find. */
+  #abort(fsc: number, lo: number, hi: number, write: boolean, fetch = false): typeof FAULTED {
+    const { fault } = this;
+    fault.fsc = fsc;
+    fault.stage = 1;
+    fault.level = 0;
+    fault.s1ptw = false;
+    fault.fetch = fetch;
+    fault.write = write;
+    fault.maintenance = false;
+    fault.ipa = 0;
+    fault.syndrome = 0;
+    this.#take(lo, hi);
+    return FAULTED;
+  }
+
+  #take(lo: number, hi: number): void {
+    const { fault } = this;
+    fault.vaLo = lo >>> 0;
+    fault.vaHi = hi >>> 0;
+    if (fault.fetch) this.faults.instructionAbort(fault);
+    else this.faults.dataAbort(fault);
+  }
+}
