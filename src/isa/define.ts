@@ -4,6 +4,7 @@
 //   V…      SIMD and floating-point register operand
 //   imm…    immediate operand (an i32), unless `derive` makes operands from the raw fields
 //   others  selectors: known numbers, part of which handler executes the instruction; `=imm…` makes an immediate a selector
+//   _…      bits that change nothing here (hints, ordering): seen by `asm` and `when` only
 // Operands are constants when translating, slots of a predecoded record when interpreting.
 
 import { extract } from "../base/bits.ts";
@@ -11,11 +12,12 @@ import { assert } from "../base/errors.ts";
 import { Builder, constant, i32, Int, Reg, type Slot, VReg } from "./ir.ts";
 
 type Tokens<S extends string, A = never> = S extends `${infer H} ${infer T}` ? Tokens<T, A | H> : A | S;
-type NameOf<T> = T extends `=${infer N}:${number}` ? N
+type NameOf<T> = T extends `${"=" | "_"}${infer N}:${number}` ? N
   : T extends `${infer N}|SP:${number}` ? N
   : T extends `${infer N}:${number}` ? N
   : never;
 type SelectorOf<T> = T extends `=${infer N}:${number}` ? N : never;
+type IgnoredOf<T> = T extends `_${infer N}:${number}` ? N : never;
 /** The raw numbers of all fields. */
 export type Raw<B extends string> = { readonly [N in NameOf<Tokens<B>>]: number };
 type Bound<N extends string> = N extends `R${string}` ? Reg : N extends `V${string}` ? VReg
@@ -32,8 +34,10 @@ export interface Small<B extends string> {
 export type Fields<B extends string, K extends string> =
   & { readonly [N in Visible<B, K>]: N extends SelectorOf<Tokens<B>> ? number : Bound<N> }
   & { readonly [N in K]: Int };
-type Visible<B extends string, K> = [K] extends [never] ? NameOf<Tokens<B>>
-  : Exclude<NameOf<Tokens<B>>, `imm${string}`> | SelectorOf<Tokens<B>>;
+type Visible<B extends string, K> = Exclude<
+  [K] extends [never] ? NameOf<Tokens<B>> : Exclude<NameOf<Tokens<B>>, `imm${string}`> | SelectorOf<Tokens<B>>,
+  IgnoredOf<Tokens<B>>
+>;
 
 export interface Insn<B extends string = string, K extends string = never> {
   readonly name: string;
@@ -75,7 +79,7 @@ interface Field {
   readonly lsb: number;
   readonly width: number;
   readonly sp: boolean;
-  readonly kind: "R" | "V" | "imm" | "selector";
+  readonly kind: "R" | "V" | "imm" | "selector" | "ignored";
 }
 /** An operand with its place in a record. */
 export interface OperandSlot {
@@ -106,17 +110,19 @@ export function insn<const B extends string, const K extends string = never>(spe
   let lsb = 32, mask = 0, value = 0;
   const fields: Field[] = [];
   for (const token of spec.bits.trim().split(/\s+/)) {
-    const match = /^(=)?([A-Za-z]\w*?)(\|SP)?:(\d+)$/.exec(token);
+    const match = /^([=_])?([A-Za-z]\w*?)(\|SP)?:(\d+)$/.exec(token);
     if (match) {
       const name = match[2]!, width = Number(match[4]);
       lsb -= width;
-      const kind = match[1]
+      const kind = match[1] === "_"
+        ? "ignored"
+        : match[1]
         ? "selector"
-        : /^R/.test(name)
+        : name.startsWith("R")
         ? "R"
-        : /^V/.test(name)
+        : name.startsWith("V")
         ? "V"
-        : /^imm/.test(name)
+        : name.startsWith("imm")
         ? "imm"
         : "selector";
       fields.push({ name, lsb, width, sp: match[3] !== undefined, kind });
@@ -207,7 +213,7 @@ export function instantiate(
   const raw = rawFields(d, word), bound: Record<string, unknown> = {}, e = new Builder();
   for (const f of d.selectors) bound[f.name] = raw[f.name];
   for (const { name, slot, value } of d.operands) {
-    const field = d.fields.find((f) => f.name === name && f.kind !== "selector");
+    const field = d.fields.find((f) => f.name === name && (f.kind === "R" || f.kind === "V"));
     if (field?.kind === "R") {
       const zero = is31.has(name) && !field.sp, place = registerPlace(field, raw[name]!);
       bound[name] = new Reg(name, zero ? 31 : mode === "translate" ? place : slot, is31.has(name), { needs31 });

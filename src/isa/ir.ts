@@ -14,8 +14,8 @@ import { type Helper, type HelperName, HELPERS } from "./helpers.ts";
 export type Type = "i32" | "i64" | "f32" | "f64" | "v128";
 /** Machine state beside the register files that semantics may read and write by name (fields of the vCPU's state). */
 export type StateField = "nf" | "zf" | "cf" | "vf" | "exclusiveAddress" | "exclusiveValue" | "exclusiveValueHigh";
-export type StateField32 = "fpcr" | "fpsr" | "el" | "direct" | "exclusiveSize";
-const STATE_32 = new Set<string>(["fpcr", "fpsr", "el", "direct", "exclusiveSize"] satisfies StateField32[]);
+const STATE_32 = ["fpcr", "fpsr", "el", "direct", "daif", "pending", "exclusiveSize"] as const;
+export type StateField32 = (typeof STATE_32)[number];
 
 /** A general-purpose register operand: a known number or a slot that holds its byte offset. */
 export class Reg {
@@ -27,6 +27,8 @@ export class Reg {
     /** Statically known to be number 31 as the zero register, or as SP. */
     readonly is31: boolean,
     readonly analysis?: { needs31: Set<string> },
+    /** Counts on from the slot's register. */
+    readonly plus = 0,
   ) {}
 }
 /** A SIMD and floating-point register operand: number 0..31, or the slot that holds 16 × number; `plus` counts on from it, modulo 32. */
@@ -257,6 +259,8 @@ export const i64 = (value: bigint | number): Int => constant("i64", value);
 export const v128 = (value: bigint): Expr => new Expr("v128", { op: "const", value: BigInt.asUintN(128, value) });
 
 export interface AccessOptions {
+  /** Two elements of half the size each: alignment is that of an element. */
+  readonly pair?: boolean;
   /** As EL0 would (LDTR, STTR). */
   readonly unprivileged?: boolean;
   /** Must be aligned to its size whatever SCTLR_ELx.A says (exclusives, atomics, acquire and release). */
@@ -321,6 +325,9 @@ export type Effect =
   /** To an address. */
   | { readonly kind: "jump"; readonly target: Int };
 
+/** NZCV as the state keeps them, all i64: N is bit 63 of nf, Z is zf = 0, C is cf (0 or 1), V is bit 63 of vf. */
+export type Flags = Readonly<Record<"nf" | "zf" | "cf" | "vf", Int>>;
+
 /** Collects the semantics of one instruction. */
 export class Builder {
   readonly #stack: Block[] = [{ effects: [] }];
@@ -358,6 +365,11 @@ export class Builder {
   /** The register X0..X30 by number. */
   X(number: number): Reg {
     return new Reg(`X${number}`, number, false);
+  }
+  /** The register after an even-numbered one (CASP's pairs). */
+  next(reg: Reg): Reg {
+    if (typeof reg.place === "number") return new Reg(reg.name, reg.place + 1, reg.place === 30);
+    return new Reg(reg.name, reg.place, false, undefined, 1);
   }
   /** A register as i32 (sf = 0) or i64 (sf = 1). */
   get(reg: Reg, sf: number): Int {
@@ -406,7 +418,7 @@ export class Builder {
   // ---- flags and other state
 
   state(field: StateField | StateField32): Int {
-    return new Int(STATE_32.has(field) ? "i32" : "i64", { op: "state", field });
+    return new Int((STATE_32 as readonly string[]).includes(field) ? "i32" : "i64", { op: "state", field });
   }
   setState(field: StateField | StateField32, value: Int) {
     this.#write({ kind: "setState", field, value });
@@ -415,30 +427,44 @@ export class Builder {
   orState(field: StateField32, value: Int) {
     this.#emit({ kind: "orState", field, value });
   }
+  /** Like `setState`, but at once: for system instructions, inside conditional blocks. */
+  setStateNow(field: StateField | StateField32, value: Int) {
+    this.#emit({ kind: "setState", field, value });
+  }
   /** N and Z from `result`, C and V cleared. */
   setFlagsLogic(result: Int) {
     const r = this.let(result.s64());
-    this.#setFlags(r, r, i64(0), i64(0));
+    this.setFlags({ nf: r, zf: r, cf: i64(0), vf: i64(0) });
   }
   /** NZCV of a + b [+ carry]; returns the sum. */
   setFlagsAdd(a: Int, b: Int, carry?: Int): Int {
-    const x = this.let(a), y = this.let(b), sum = this.let(carry ? x.add(y).add(carry.as(x.type)) : x.add(y));
-    const c = carry ? sum.ltU(x).or(sum.eq(x).and(carry.i32())) : sum.ltU(x);
-    this.#setFlags(sum.s64(), sum.s64(), c.u64(), x.xor(sum).and(y.xor(sum)).s64());
-    return sum;
+    const { result, flags } = this.flagsAdd(a, b, carry);
+    this.setFlags(flags);
+    return result;
   }
   /** NZCV of a − b, C meaning "no borrow"; returns the difference. */
   setFlagsSub(a: Int, b: Int): Int {
-    const x = this.let(a), y = this.let(b), difference = this.let(x.sub(y));
-    this.#setFlags(difference.s64(), difference.s64(), x.geU(y).u64(), x.xor(y).and(x.xor(difference)).s64());
-    return difference;
+    const { result, flags } = this.flagsSub(a, b);
+    this.setFlags(flags);
+    return result;
   }
-  /** NZCV from an i32 whose bits 3..0 are N, Z, C, V. */
-  setNzcv(nzcv: Int) {
+  flagsAdd(a: Int, b: Int, carry?: Int): { result: Int; flags: Flags } {
+    const x = this.let(a), y = this.let(b), sum = this.let(carry ? x.add(y).add(carry.as(x.type)) : x.add(y));
+    const cf = carry ? sum.ltU(x).or(sum.eq(x).and(carry.i32())) : sum.ltU(x);
+    const flags = { nf: sum.s64(), zf: sum.s64(), cf: cf.u64(), vf: x.xor(sum).and(y.xor(sum)).s64() };
+    return { result: sum, flags };
+  }
+  flagsSub(a: Int, b: Int): { result: Int; flags: Flags } {
+    const x = this.let(a), y = this.let(b), result = this.let(x.sub(y));
+    const flags = { nf: result.s64(), zf: result.s64(), cf: x.geU(y).u64(), vf: x.xor(y).and(x.xor(result)).s64() };
+    return { result, flags };
+  }
+  /** Flags from an i32 whose bits 3..0 are N, Z, C, V. */
+  flagsOf(nzcv: Int): Flags {
     const bit = (n: number) => nzcv.shrU(n).and(1).u64();
-    this.#setFlags(bit(3).neg(), bit(2).xor(1), bit(1), bit(0).neg());
+    return { nf: bit(3).neg(), zf: bit(2).xor(1), cf: bit(1), vf: bit(0).neg() };
   }
-  #setFlags(nf: Int, zf: Int, cf: Int, vf: Int) {
+  setFlags({ nf, zf, cf, vf }: Flags) {
     this.setState("nf", nf);
     this.setState("zf", zf);
     this.setState("cf", cf);
@@ -478,8 +504,9 @@ export class Builder {
   sysreg(offset: Int): Int {
     return new Int("i64", { op: "sysreg", offset });
   }
+  /** At once, so that it can stand inside a conditional block. */
   setSysreg(offset: Int, value: Int) {
-    this.#write({ kind: "setSysreg", offset, value });
+    this.#emit({ kind: "setSysreg", offset, value });
   }
 
   // ---- memory

@@ -209,7 +209,7 @@ class Emitter {
     if (typeof reg.place === "number") return AT.x + reg.place * 8;
     this.#slot(reg.place);
     this.code.op("i32.add");
-    return AT.x;
+    return AT.x + reg.plus * 8;
   }
   #registerAccess(reg: Reg, load: string) {
     const offset = this.#registerBase(reg);
@@ -283,6 +283,16 @@ class Emitter {
         this.#value(e.host);
         this.#value(e.value);
         return code.memory(STORE[e.bytes]!, 0);
+      case "setState":
+        code.get(frame.cpu);
+        this.#value(e.value);
+        return code.memory(e.value.type === "i32" ? "i32.store" : "i64.store", AT[e.field]);
+      case "setSysreg":
+        code.get(frame.cpu);
+        this.#value(e.offset);
+        code.op("i32.add");
+        this.#value(e.value);
+        return code.memory("i64.store", 0);
       case "orState":
         code.get(frame.cpu);
         code.get(frame.cpu);
@@ -381,6 +391,7 @@ class Emitter {
       code.memory(bytes === 16 ? "v128.store" : "i64.store", AT.transfer);
     }
     const desc = bytes | (options.unprivileged ? ACCESS.UNPRIVILEGED : 0) | (options.aligned ? ACCESS.ALIGNED : 0) |
+      (options.pair ? ACCESS.PAIR : 0) |
       (kind === "rmw" ? ACCESS.RMW : 0);
     code.get(frame.cpu);
     code.get(frame.record);
@@ -400,7 +411,8 @@ class Emitter {
   #writes() {
     const { code, ir: { writes } } = this;
     const stores: (() => void)[] = [];
-    for (const w of writes) {
+    // Addresses and values go on the stack last write first; the stores then pop them in program order.
+    for (const w of writes.toReversed()) {
       switch (w.kind) {
         case "setX": {
           const offset = this.#registerBase(w.reg);
@@ -425,13 +437,6 @@ class Emitter {
           code.get(this.frame.cpu);
           this.#value(w.value);
           stores.push(() => code.memory(w.value.type === "i32" ? "i32.store" : "i64.store", AT[w.field]));
-          break;
-        case "setSysreg":
-          code.get(this.frame.cpu);
-          this.#value(w.offset);
-          code.op("i32.add");
-          this.#value(w.value);
-          stores.push(() => code.memory("i64.store", 0));
           break;
         default:
           assert(false, `${w.kind} is not a register write`);
