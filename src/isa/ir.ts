@@ -50,7 +50,8 @@ export type Node =
   | { readonly op: "slot"; readonly slot: Slot }
   | { readonly op: "pc" }
   | { readonly op: "x"; readonly reg: Reg }
-  | { readonly op: "v"; readonly reg: VReg }
+  /** The low `bits` bits of a vector register, zero-extended. */
+  | { readonly op: "v"; readonly reg: VReg; readonly bits: 32 | 64 | 128 }
   /** 64 bits of a vector register: `part` 0 or 1. */
   | { readonly op: "v64"; readonly reg: VReg; readonly part: number }
   | { readonly op: "state"; readonly field: StateField | StateField32 }
@@ -392,9 +393,9 @@ export class Builder {
 
   // ---- SIMD and floating-point registers
 
-  /** All 128 bits. */
-  v(reg: VReg): Expr {
-    return new Expr("v128", { op: "v", reg });
+  /** All 128 bits, or the low 64 or 32 with zeros above. */
+  v(reg: VReg, bits: 32 | 64 | 128 = 128): Expr {
+    return new Expr("v128", { op: "v", reg, bits });
   }
   /** Bits 63:0 (part 0) or 127:64 (part 1) as i64. */
   v64(reg: VReg, part = 0): Int {

@@ -167,7 +167,7 @@ class Emitter {
         this.#registerAccess(node.reg, x.type === "i32" ? "i32.load" : "i64.load");
         break;
       case "v":
-        this.#vectorAccess(node.reg, 0, "v128.load");
+        this.#vectorAccess(node.reg, 0, node.bits === 128 ? "v128.load" : `v128.load${node.bits}_zero`);
         break;
       case "v64":
         this.#vectorAccess(node.reg, node.part * 8, "i64.load");
