@@ -39,6 +39,11 @@ self.onmessage = ({ data: { config, memory, images } }: MessageEvent<StartMessag
     case "echo":
       echo(channel);
       return tell({ kind: "exit", code: 3 });
+    case "greet":
+      channel.uartOutput.write(new TextEncoder().encode("READY\n"));
+      channel.daemonBell.ring();
+      echo(channel);
+      return tell({ kind: "exit", code: 3 });
     case "flood":
       flood(channel, Number(argument));
       return tell({ kind: "exit", code: 0 });
