@@ -2,85 +2,65 @@
 // address can index, in every context; by ASID and VMID they retire context numbers. The caller has checked traps and that
 // the instruction exists at this exception level. All vCPUs are in one Inner Shareable domain.
 
+import type { TlbInvalidation } from "../arch/sysinsns.ts";
 import type { Mmu } from "./access.ts";
 import { isHost, REGIME, type Regime } from "./controls.ts";
 
 const HCR_FB = 1 << 9;
 
-/** CRm of the Inner Shareable and of the local form. */
-const INNER_SHAREABLE = 3;
-
-/**
- * Carries out TLBI with these encoding fields and operand hi:lo on `mmu`, and on all of `domain` where it is broadcast.
- * False: there is no such TLBI.
- */
-export function tlbInvalidate(
-  mmu: Mmu,
-  domain: readonly Mmu[],
-  op1: number,
-  crm: number,
-  op2: number,
-  lo: number,
-  hi: number,
-): boolean {
-  const { el } = mmu.state, registers = mmu.registers;
-  const forced = mmu.features.el2 && el === 1 && (registers.HCR_EL2Lo & HCR_FB) !== 0;
-  const stage2 = op1 === 4 && (crm === 0 || crm === 4);
-  if (!stage2 && crm !== INNER_SHAREABLE && crm !== 7) return false;
-  const shared = forced || crm === INNER_SHAREABLE || (stage2 && crm === 0);
-  const act = operation(mmu, op1, stage2, op2, lo, hi);
-  if (act === undefined) return false;
-  if (shared) { for (const each of domain) act(each); }
+/** Carries out TLBI `op` with operand hi:lo on `mmu`, and on all of `domain` where it is broadcast. */
+export function tlbInvalidate(mmu: Mmu, domain: readonly Mmu[], op: TlbInvalidation, lo: number, hi: number): void {
+  const { features, state, registers } = mmu;
+  const forced = features.el2 && state.el === 1 && (registers.HCR_EL2Lo & HCR_FB) !== 0;
+  const act = operation(mmu, op, lo, hi);
+  if (forced || op.endsWith("IS")) { for (const each of domain) act(each); }
   else act(mmu);
-  return true;
 }
 
-function operation(
-  mmu: Mmu,
-  op1: number,
-  stage2: boolean,
-  op2: number,
-  lo: number,
-  hi: number,
-): ((each: Mmu) => void) | undefined {
-  const vmid = currentVmid(mmu);
-  const byPage = (each: Mmu) => each.tlb.invalidatePage(lo, hi & 0xfff);
-  const byGuest = (each: Mmu) => retireGuest(each, vmid);
-  if (op1 === 0) {
-    // At EL2 with HCR_EL2.{E2H,TGE} = {1,1} these apply to the EL2&0 regime.
-    const host = mmu.state.el === 2 && isHost(mmu.registers);
-    switch (op2) {
-      case 0: // VMALLE1
-        return host ? (each) => retireRegime(each, REGIME.EL20) : byGuest;
-      case 2: // ASIDE1
-        return host
-          ? (each) => retireAsid(each, REGIME.EL20, 0, hi >>> 16)
-          : (each) => retireAsid(each, REGIME.EL10, vmid, hi >>> 16);
-      case 1: // VAE1
-      case 3: // VAAE1
-      case 5: // VALE1
-      case 7: // VAALE1
-        return byPage;
+function operation(mmu: Mmu, op: TlbInvalidation, lo: number, hi: number): (each: Mmu) => void {
+  switch (op) {
+    case "VAE1":
+    case "VAE1IS":
+    case "VAAE1":
+    case "VAAE1IS":
+    case "VALE1":
+    case "VALE1IS":
+    case "VAALE1":
+    case "VAALE1IS":
+    case "VAE2":
+    case "VAE2IS":
+    case "VALE2":
+    case "VALE2IS":
+      return (each) => each.tlb.invalidatePage(lo, hi & 0xfff);
+    case "ASIDE1":
+    case "ASIDE1IS": {
+      const host = actsOnHost(mmu), vmid = host ? 0 : currentVmid(mmu);
+      return (each) => retireAsid(each, host ? REGIME.EL20 : REGIME.EL10, vmid, hi >>> 16);
     }
-    return undefined;
-  }
-  if (op1 !== 4) return undefined;
-  // IPAS2E1 and IPAS2LE1 concern cached stage 2 translations. Ours are always combined with stage 1, which software
-  // invalidates as well; while stage 1 is off the two are the same thing, so everything of the guest goes.
-  if (stage2) return op2 === 1 || op2 === 5 ? byGuest : undefined;
-  switch (op2) {
-    case 0: // ALLE2
-      return (each) => each.contexts.retire((c) => c.regime !== REGIME.EL10);
-    case 1: // VAE2
-    case 5: // VALE2
-      return byPage;
-    case 4: // ALLE1
+    case "VMALLE1":
+    case "VMALLE1IS":
+      if (actsOnHost(mmu)) return (each) => retireRegime(each, REGIME.EL20);
+      return retireGuest(currentVmid(mmu));
+    // IPAS2E1 and IPAS2LE1 concern cached stage 2 translations. Ours are always combined with stage 1, which software
+    // invalidates as well; while stage 1 is off the two are the same thing, so everything of the guest goes.
+    case "IPAS2E1":
+    case "IPAS2E1IS":
+    case "IPAS2LE1":
+    case "IPAS2LE1IS":
+    case "VMALLS12E1":
+    case "VMALLS12E1IS":
+      return retireGuest(currentVmid(mmu));
+    case "ALLE1":
+    case "ALLE1IS":
       return (each) => retireRegime(each, REGIME.EL10);
-    case 6: // VMALLS12E1
-      return byGuest;
+    case "ALLE2":
+    case "ALLE2IS":
+      return (each) => each.contexts.retire((c) => c.regime !== REGIME.EL10);
   }
-  return undefined;
 }
+
+/** At EL2 with HCR_EL2.{E2H,TGE} = {1,1} the EL1 forms apply to the EL2&0 regime. */
+const actsOnHost = (mmu: Mmu): boolean => mmu.state.el === 2 && isHost(mmu.registers);
 
 /** VTTBR_EL2.VMID as it counts now. */
 function currentVmid(mmu: Mmu): number {
@@ -93,9 +73,8 @@ function retireRegime(mmu: Mmu, regime: Regime): void {
   mmu.contexts.retire((c) => c.regime === regime);
 }
 
-function retireGuest(mmu: Mmu, vmid: number): void {
+const retireGuest = (vmid: number) => (mmu: Mmu): void =>
   mmu.contexts.retire((c) => c.regime === REGIME.EL10 && c.vmid === vmid);
-}
 
 /** An 8-bit ASID is compared without the upper half of the operand. */
 function retireAsid(mmu: Mmu, regime: Regime, vmid: number, asid: number): void {

@@ -154,7 +154,7 @@ export class Walker {
   }
 
   #fail(stage: 1 | 2, status: number, level: number): false {
-    this.fault = status | level;
+    this.fault = status === FAULT.ALIGNMENT ? status : status | level;
     this.stage = stage;
     this.level = level;
     return false;
