@@ -4,8 +4,8 @@ import { HostError, reason } from "../base/errors.ts";
 import { MAX_RAM_BYTES } from "../memory/host_map.ts";
 import type { MachineConfig, MachineImages } from "./config.ts";
 
-/** Where the built-in demo's images are: every `*.elf`, in the order of their names. */
-const DEMO = new URL("../../tests/guests/two_guests/", import.meta.url);
+/** The built-in demo: one image that holds its two guests. Their own files beside it are for a debugger's symbols. */
+const DEMO = new URL("../../tests/guests/two_guests/two_guests.elf", import.meta.url);
 
 /** Reads one regular file that could fit into guest RAM. */
 export async function readImage(role: string, path: string | URL): Promise<Uint8Array<ArrayBuffer>> {
@@ -22,21 +22,10 @@ export async function readImage(role: string, path: string | URL): Promise<Uint8
   }
 }
 
-async function readDemo(): Promise<Uint8Array[]> {
-  const names: string[] = [];
-  try {
-    for await (const entry of Deno.readDir(DEMO)) if (entry.name.endsWith(".elf")) names.push(entry.name);
-  } catch (error) {
-    throw new HostError(`cannot read the built-in demo: ${reason(error)}`);
-  }
-  if (names.length === 0) throw new HostError("cannot read the built-in demo: it is not part of this copy");
-  return await Promise.all(names.sort().map((name) => readImage("demo", new URL(name, DEMO))));
-}
-
 export async function readImages(config: MachineConfig): Promise<MachineImages> {
   const optional = (role: string, path: string | null) => path === null ? null : readImage(role, path);
   const [demo, kernel, initrd, dtb, bios, loaders] = await Promise.all([
-    config.demo ? readDemo() : [],
+    config.demo ? Promise.all([readImage("demo", DEMO)]) : [],
     optional("kernel", config.kernel),
     optional("initrd", config.initrd),
     optional("device tree", config.dtb),
