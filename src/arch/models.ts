@@ -47,25 +47,25 @@ interface Core {
   readonly sctlr: bigint;
 }
 
-const V80: readonly Feature[] = ["aes", "pmull", "sha1", "sha256", "crc32"];
+const V80: readonly Feature[] = ["FEAT_AES", "FEAT_PMULL", "FEAT_SHA1", "FEAT_SHA256", "FEAT_CRC32"];
 const V82: readonly Feature[] = [
   ...V80,
-  "lse",
-  "rdm",
-  "fp16",
-  "dotprod",
-  "lrcpc",
-  "dpb",
-  "vhe",
-  "pan",
-  "pan2",
-  "uao",
-  "vmid16",
-  "hafdbs",
-  "hpds",
-  "xnx",
-  "ttcnp",
-  "ras",
+  "FEAT_LSE",
+  "FEAT_RDM",
+  "FEAT_FP16",
+  "FEAT_DotProd",
+  "FEAT_LRCPC",
+  "FEAT_DPB",
+  "FEAT_VHE",
+  "FEAT_PAN",
+  "FEAT_PAN2",
+  "FEAT_UAO",
+  "FEAT_VMID16",
+  "FEAT_HAFDBS",
+  "FEAT_HPDS",
+  "FEAT_XNX",
+  "FEAT_TTCNP",
+  "FEAT_RAS",
   "granule16k",
 ];
 
@@ -113,12 +113,12 @@ export function cpuModel(name: CpuName, options: ModelOptions): CpuModel {
   if (options.gicv3) features.add("gicv3");
   for (const feature of options.without ?? []) features.delete(feature);
   // What cannot stand without another.
-  const requires: readonly (readonly [Feature, Feature])[] = [["pan2", "pan"], ["pmull", "aes"]];
+  const requires: readonly (readonly [Feature, Feature])[] = [["FEAT_PAN2", "FEAT_PAN"], ["FEAT_PMULL", "FEAT_AES"]];
   for (const [feature, needed] of requires) if (!features.has(needed)) features.delete(feature);
   const has = (feature: Feature) => features.has(feature);
   /** The value of an identification field at bit `lsb`, if the feature is there. */
   const field = (feature: Feature, lsb: number, value = 1) => has(feature) ? BigInt(value) << BigInt(lsb) : 0n;
-  const fp = has("fp16") ? 0x11_0000n : 0n;
+  const fp = has("FEAT_FP16") ? 0x11_0000n : 0n;
   const PA_RANGE: Record<number, bigint> = { 40: 2n, 44: 4n, 48: 5n };
   return {
     name,
@@ -136,17 +136,19 @@ export function cpuModel(name: CpuName, options: ModelOptions): CpuModel {
       SCTLR_EL1: core.sctlr,
       SCTLR_EL2: core.sctlr,
       // EL0 and EL1 are AArch64 only, and so is EL2 where it exists. Nothing is speculated: CSV2 and CSV3.
-      ID_AA64PFR0_EL1: 0x11n | fp | field("el2", 8) | field("gicv3", 24) | field("ras", 28) |
-        (has("vhe") ? 0x1100_0000_0000_0000n : 0n),
+      ID_AA64PFR0_EL1: 0x11n | fp | field("el2", 8) | field("gicv3", 24) | field("FEAT_RAS", 28) |
+        (has("FEAT_VHE") ? 0x1100_0000_0000_0000n : 0n),
       ID_AA64DFR0_EL1: core.dfr0,
-      ID_AA64ISAR0_EL1: field("aes", 4, has("pmull") ? 2 : 1) | field("sha1", 8) | field("sha256", 12) |
-        field("crc32", 16) | field("lse", 20, 2) | field("rdm", 28) | field("dotprod", 44),
-      ID_AA64ISAR1_EL1: field("dpb", 0) | field("lrcpc", 20),
+      ID_AA64ISAR0_EL1: field("FEAT_AES", 4, has("FEAT_PMULL") ? 2 : 1) | field("FEAT_SHA1", 8) |
+        field("FEAT_SHA256", 12) |
+        field("FEAT_CRC32", 16) | field("FEAT_LSE", 20, 2) | field("FEAT_RDM", 28) | field("FEAT_DotProd", 44),
+      ID_AA64ISAR1_EL1: field("FEAT_DPB", 0) | field("FEAT_LRCPC", 20),
       // 16-bit ASIDs; 4K and 64K granules always. Little-endian only.
       ID_AA64MMFR0_EL1: PA_RANGE[core.paBits]! | 0x20n | field("granule16k", 20),
-      ID_AA64MMFR1_EL1: field("hafdbs", 0, 2) | field("vmid16", 4, 2) | field("vhe", 8) | field("hpds", 12) |
-        field("pan", 20, has("pan2") ? 2 : 1) | field("xnx", 28),
-      ID_AA64MMFR2_EL1: field("ttcnp", 0) | field("uao", 4) | field("ras", 12),
+      ID_AA64MMFR1_EL1: field("FEAT_HAFDBS", 0, 2) | field("FEAT_VMID16", 4, 2) | field("FEAT_VHE", 8) |
+        field("FEAT_HPDS", 12) |
+        field("FEAT_PAN", 20, has("FEAT_PAN2") ? 2 : 1) | field("FEAT_XNX", 28),
+      ID_AA64MMFR2_EL1: field("FEAT_TTCNP", 0) | field("FEAT_UAO", 4) | field("FEAT_RAS", 12),
     },
   };
 }

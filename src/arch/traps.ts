@@ -26,6 +26,7 @@ export interface UserEnable {
   readonly register: "SCTLR_EL1" | "CNTKCTL_EL1";
   readonly host: "SCTLR_EL2" | "CNTHCTL_EL2";
   readonly fields: readonly string[];
+  readonly on: "rw";
 }
 
 /** Written as code in src/cpu/traps.ts: the bit's meaning or place depends on more than itself. */
@@ -44,12 +45,14 @@ const sctlr = (field: string): UserEnable => ({
   register: "SCTLR_EL1",
   host: "SCTLR_EL2",
   fields: [field],
+  on: "rw",
 });
 const timer = (...fields: string[]): UserEnable => ({
   kind: "user",
   register: "CNTKCTL_EL1",
   host: "CNTHCTL_EL2",
   fields,
+  on: "rw",
 });
 
 export const TRAPS = {

@@ -49,9 +49,8 @@ export const CONTROL = {
     ...EL2,
     ...READ_EL2,
     at: [3, 4, 1, 1, 2],
-    bits: "RES0:32 TCPAC:1 RES0:2 TTA:1 RES0:6 FPEN:2 RES0:6 Low:14",
+    bits: "RES0:32 TCPAC:1 RES0:2 TTA:1 RES0:6 FPEN:2 RES0:6 NVHE:14",
     effect: "control",
-    owner: "cpu",
     reset: 0x33ffn,
   }),
   HCR_EL2: sysreg({
@@ -60,7 +59,7 @@ export const CONTROL = {
     at: [3, 4, 1, 1, 0],
     bits:
       "RES0:25 MIOCNCE:1 TEA:1 TERR:1 TLOR:1 E2H:1 ID:1 CD:1 RW:1 TRVM:1 HCD:1 TDZ:1 TGE:1 TVM:1 TTLB:1 TPU:1 TPC:1 TSW:1 TACR:1 TIDCP:1 TSC:1 TID3:1 TID2:1 TID1:1 TID0:1 TWE:1 TWI:1 DC:1 BSU:2 FB:1 VSE:1 VI:1 VF:1 AMO:1 IMO:1 FMO:1 PTW:1 SWIO:1 VM:1",
-    only: { MIOCNCE: "vhe", TEA: "ras", TERR: "ras", E2H: "vhe" },
+    only: { MIOCNCE: "FEAT_VHE", TEA: "FEAT_RAS", TERR: "FEAT_RAS", E2H: "FEAT_VHE" },
     // RW is RAO/WI, since EL1 has no AArch32; TLOR is RES0 without LORegions.
     fixed: 0x8_8000_0000n,
     reset: 0x8000_0000n,
@@ -133,8 +132,8 @@ export const CONTROL = {
   // PSTATE fields. Their state is in the vCPU structure.
   SPSel: sysreg({ ...EL1, at: [3, 0, 4, 2, 0], owner: "cpu", bits: "RES0:63 SP:1" }),
   CurrentEL: sysreg({ read: 1, at: [3, 0, 4, 2, 2], owner: "cpu", bits: "RES0:60 EL:2 RES0:2" }),
-  PAN: sysreg({ ...EL1, at: [3, 0, 4, 2, 3], owner: "cpu", feature: "pan", bits: "RES0:41 PAN:1 RES0:22" }),
-  UAO: sysreg({ ...EL1, at: [3, 0, 4, 2, 4], owner: "cpu", feature: "uao", bits: "RES0:40 UAO:1 RES0:23" }),
+  PAN: sysreg({ ...EL1, at: [3, 0, 4, 2, 3], owner: "cpu", feature: "FEAT_PAN", bits: "RES0:41 PAN:1 RES0:22" }),
+  UAO: sysreg({ ...EL1, at: [3, 0, 4, 2, 4], owner: "cpu", feature: "FEAT_UAO", bits: "RES0:40 UAO:1 RES0:23" }),
   NZCV: sysreg({ read: 0, write: 0, at: [3, 3, 4, 2, 0], owner: "cpu", bits: "RES0:32 N:1 Z:1 C:1 V:1 RES0:28" }),
   DAIF: sysreg({
     read: 0,
@@ -152,7 +151,7 @@ export const CONTROL = {
     traps: ["FP"],
     // Trapped FP exceptions are not implemented: the enable bits are RAZ/WI. Stride and Len are for AArch32.
     bits: "RES0:37 AHP:1 DN:1 FZ:1 RMode:2 RES0:2 FZ16:1 RES0:19",
-    only: { FZ16: "fp16" },
+    only: { FZ16: "FEAT_FP16" },
   }),
   FPSR: sysreg({
     read: 0,
@@ -191,16 +190,16 @@ export const CONTROL = {
   // RMR_ELx is not implemented, as a core without AArch32 at its highest level may choose.
 
   // RAS, minimal: no error records. ERRSELR_EL1 and the ERX* registers are UNDEFINED then.
-  ERRIDR_EL1: sysreg({ read: 1, at: [3, 0, 5, 3, 0], feature: "ras", traps: ["TERR"], bits: "RES0:48 NUM:16" }),
+  ERRIDR_EL1: sysreg({ read: 1, at: [3, 0, 5, 3, 0], feature: "FEAT_RAS", traps: ["TERR"], bits: "RES0:48 NUM:16" }),
   DISR_EL1: sysreg({
     ...EL1,
     at: [3, 0, 12, 1, 1],
-    feature: "ras",
+    feature: "FEAT_RAS",
     owner: "cpu",
     bits: "RES0:32 A:1 RES0:6 IDS:1 ISS:24",
   }),
-  VDISR_EL2: sysreg({ ...EL2, at: [3, 4, 12, 1, 1], feature: "ras", bits: "RES0:32 A:1 RES0:6 IDS:1 ISS:24" }),
-  VSESR_EL2: sysreg({ ...EL2, at: [3, 4, 5, 2, 3], feature: "ras", bits: "RES0:39 IDS:1 ISS:24" }),
+  VDISR_EL2: sysreg({ ...EL2, at: [3, 4, 12, 1, 1], feature: "FEAT_RAS", bits: "RES0:32 A:1 RES0:6 IDS:1 ISS:24" }),
+  VSESR_EL2: sysreg({ ...EL2, at: [3, 4, 5, 2, 3], feature: "FEAT_RAS", bits: "RES0:39 IDS:1 ISS:24" }),
 
   // AArch32 state that a hypervisor saves for its guests: RAZ/WI, as EL1 has no AArch32.
   DACR32_EL2: sysreg({ ...EL2, at: [3, 4, 3, 0, 0], bits: "RES0:64" }),

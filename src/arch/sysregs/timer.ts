@@ -1,4 +1,5 @@
-// The generic timer. All but the frequency are computed by src/timer, which knows the time.
+// The generic timer. All but the frequency and the two control registers are computed by src/timer,
+// which knows the time.
 
 import { sysreg } from "../sysreg.ts";
 
@@ -36,14 +37,14 @@ export const TIMER = {
   CNTKCTL_EL1: sysreg({
     read: 1,
     write: 1,
-    owner: "timer",
     at: [3, 0, 14, 1, 0],
     e2h: "CNTHCTL_EL2",
     bits: "RES0:54 EL0PTEN:1 EL0VTEN:1 EVNTI:4 EVNTDIR:1 EVNTEN:1 EL0VCTEN:1 EL0PCTEN:1",
   }),
   /** The layout with E2H = 1; with E2H = 0, bit 0 is EL1PCTEN and bit 1 EL1PCEN, and bits 8 to 11 are RES0. */
   CNTHCTL_EL2: sysreg({
-    ...EL2,
+    read: 2,
+    write: 2,
     at: [3, 4, 14, 1, 0],
     bits: "RES0:52 EL1PTEN:1 EL1PCTEN:1 EL0PTEN:1 EL0VTEN:1 EVNTI:4 EVNTDIR:1 EVNTEN:1 EL0VCTEN:1 EL0PCTEN:1",
     reset: 3n,
@@ -52,7 +53,7 @@ export const TIMER = {
   CNTHP_TVAL_EL2: sysreg({ ...EL2, at: [3, 4, 14, 2, 0], bits: TVAL }),
   CNTHP_CTL_EL2: sysreg({ ...EL2, at: [3, 4, 14, 2, 1], bits: CTL }),
   CNTHP_CVAL_EL2: sysreg({ ...EL2, at: [3, 4, 14, 2, 2], bits: CVAL }),
-  CNTHV_TVAL_EL2: sysreg({ ...EL2, feature: "vhe", at: [3, 4, 14, 3, 0], bits: TVAL }),
-  CNTHV_CTL_EL2: sysreg({ ...EL2, feature: "vhe", at: [3, 4, 14, 3, 1], bits: CTL }),
-  CNTHV_CVAL_EL2: sysreg({ ...EL2, feature: "vhe", at: [3, 4, 14, 3, 2], bits: CVAL }),
+  CNTHV_TVAL_EL2: sysreg({ ...EL2, feature: "FEAT_VHE", at: [3, 4, 14, 3, 0], bits: TVAL }),
+  CNTHV_CTL_EL2: sysreg({ ...EL2, feature: "FEAT_VHE", at: [3, 4, 14, 3, 1], bits: CTL }),
+  CNTHV_CVAL_EL2: sysreg({ ...EL2, feature: "FEAT_VHE", at: [3, 4, 14, 3, 2], bits: CVAL }),
 } as const;

@@ -27,7 +27,7 @@ export const TRANSLATION = {
     at: [3, 0, 2, 0, 2],
     e2h: "TCR_EL2",
     bits: TCR_BITS,
-    only: { HA: "hafdbs", HD: "hafdbs", HPD0: "hpds", HPD1: "hpds" },
+    only: { HA: "FEAT_HAFDBS", HD: "FEAT_HAFDBS", HPD0: "FEAT_HPDS", HPD1: "FEAT_HPDS" },
   }),
   MAIR_EL1: sysreg({ ...VM, ...READ, at: [3, 0, 10, 2, 0], e2h: "MAIR_EL2", bits: MAIR_BITS }),
   AMAIR_EL1: sysreg({
@@ -56,16 +56,16 @@ export const TRANSLATION = {
   }),
 
   TTBR0_EL2: sysreg({ ...EL2, at: [3, 4, 2, 0, 0], bits: TTBR_BITS }),
-  TTBR1_EL2: sysreg({ ...EL2, at: [3, 4, 2, 0, 1], feature: "vhe", bits: TTBR_BITS }),
+  TTBR1_EL2: sysreg({ ...EL2, at: [3, 4, 2, 0, 1], feature: "FEAT_VHE", bits: TTBR_BITS }),
   /** The layout with E2H = 1; TCR_EL2_NVHE is the other. */
-  TCR_EL2: sysreg({ ...EL2, at: [3, 4, 2, 0, 2], owner: "cpu", bits: TCR_BITS }),
+  TCR_EL2: sysreg({ ...EL2, at: [3, 4, 2, 0, 2], bits: TCR_BITS }),
   MAIR_EL2: sysreg({ ...EL2, at: [3, 4, 10, 2, 0], bits: MAIR_BITS }),
   AMAIR_EL2: sysreg({ read: 2, write: 2, at: [3, 4, 10, 3, 0], bits: "RES0:64" }),
   CONTEXTIDR_EL2: sysreg({
     read: 2,
     write: 2,
     at: [3, 4, 13, 0, 1],
-    feature: "vhe",
+    feature: "FEAT_VHE",
     bits: "RES0:32 PROCID:32",
     direct: { read: DIRECT.EL2, write: DIRECT.EL2 },
   }),
@@ -75,6 +75,6 @@ export const TRANSLATION = {
     at: [3, 4, 2, 1, 2],
     bits:
       "RES0:32 RES1:1 RES0:2 HWU62:1 HWU61:1 HWU60:1 HWU59:1 RES0:2 HD:1 HA:1 RES0:1 VS:1 PS:3 TG0:2 SH0:2 ORGN0:2 IRGN0:2 SL0:2 T0SZ:6",
-    only: { HA: "hafdbs", HD: "hafdbs", VS: "vmid16" },
+    only: { HA: "FEAT_HAFDBS", HD: "FEAT_HAFDBS", VS: "FEAT_VMID16" },
   }),
 } as const;
