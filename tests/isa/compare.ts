@@ -38,14 +38,16 @@ function rows(test: TestCase, ours: Result, theirs: Outcome, image: Uint8Array, 
   row("nzcv", flags(Number(test.nzcv >> 28n)), flags(ours.nzcv), flags(Number(theirs.pstate >> 28n) & 15));
   row("fpcr", hex(test.fpcr, 8), hex(ours.fpcr, 8), hex(theirs.fpcr, 8));
   row("fpsr", hex(test.fpsr, 8), hex(ours.fpsr & FPSR_MASK, 8), hex(theirs.fpsr & FPSR_MASK, 8));
-  // Where one of several accesses faults, the others may or may not have happened.
-  const partial = (theirs.signal === SIGNAL.SEGV || theirs.signal === SIGNAL.BUS) && (traits?.accesses.length ?? 0) > 1;
+  // Where one of several accesses faults, or a part of a wide one, the others may or may not have happened.
+  const faults = theirs.signal === SIGNAL.SEGV || theirs.signal === SIGNAL.BUS, accesses = traits?.accesses ?? [];
+  const partialMemory = faults && accesses.some((a) => a.isStore);
+  const partial = faults && (accesses.length > 1 || accesses.some((a) => a.bytes > 8));
   for (let i = 0; i < 32 && !partial; i++) {
     row(i === 31 ? "sp" : `x${i}`, hex(test.x[i]!), hex(ours.x[i]!), hex(theirs.x[i]!));
   }
   const vector = (v: BigUint64Array, i: number) => `${hex(v[2 * i + 1]!)}_${hex(v[2 * i]!)}`;
   for (let i = 0; i < 32 && !partial; i++) row(`v${i}`, vector(test.v, i), vector(ours.v, i), vector(theirs.v, i));
-  if (!partial) {
+  if (!partialMemory) {
     const initial = image.slice();
     initial.set(test.patch.subarray(0, test.patchLength), test.patchOffset);
     const expected = initial.slice();
@@ -58,12 +60,30 @@ function rows(test: TestCase, ours: Result, theirs: Outcome, image: Uint8Array, 
   }
   return list;
 }
+/** Whether everything is equal: quick, for nearly every case. */
+function isSame(ours: Result, theirs: Outcome, image: Uint8Array, test: TestCase): boolean {
+  if (ours.signal !== theirs.signal || ours.unsupported || ours.pc !== theirs.pc) return false;
+  if (ours.nzcv !== (Number(theirs.pstate >> 28n) & 15) || ours.fpcr !== theirs.fpcr) return false;
+  if ((ours.fpsr ^ theirs.fpsr) & FPSR_MASK) return false;
+  for (let i = 0; i < 32; i++) if (ours.x[i] !== theirs.x[i]) return false;
+  for (let i = 0; i < 64; i++) if (ours.v[i] !== theirs.v[i]) return false;
+  const diff = changed(theirs), from = theirs.diffOffset, patch = test.patchOffset, patchEnd = patch + test.patchLength;
+  for (let i = 0; i < image.length; i++) {
+    const expected = i >= from && i < from + diff.length
+      ? diff[i - from]
+      : i >= patch && i < patchEnd
+      ? test.patch[i - patch]
+      : image[i];
+    if (ours.data[i] !== expected) return false;
+  }
+  return true;
+}
 function same(a: Uint8Array, b: Uint8Array, at: number): boolean {
   for (let i = at; i < at + 8; i++) if (a[i] !== b[i]) return false;
   return true;
 }
 
-/** The names of what differs: cheap, for every case. */
+/** The names of what differs. */
 export function differences(
   test: TestCase,
   ours: Result,
@@ -71,6 +91,7 @@ export function differences(
   image: Uint8Array,
   traits?: Traits,
 ): string[] {
+  if (isSame(ours, theirs, image, test)) return [];
   return rows(test, ours, theirs, image, traits).filter((r) => r.ours !== r.theirs).map((r) => r.name);
 }
 

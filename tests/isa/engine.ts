@@ -50,6 +50,9 @@ const CONTEXT = 1n << 2n, BUDGET = 64;
 const HOST_DATA = HOST_MAP.ram.base + 0x1_0000, HOST_CODE = HOST_MAP.ram.base + 0x2_0000;
 const MEMORY_BYTES = HOST_MAP.ram.base + 0x4_0000;
 
+/** Top byte ignored in the lower half of the address space, as Linux sets up EL0. */
+const untagged = (va: bigint): bigint => va & (1n << 55n) ? va : BigInt.asUintN(56, va);
+
 export class Engine {
   readonly decoder: Decoder;
   readonly state: VcpuState;
@@ -202,7 +205,7 @@ export class Engine {
   }
 
   #access(lo: number, hi: number, desc: number, isWrite: boolean): number {
-    const { state } = this, va = (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0), bytes = desc & ACCESS.SIZE;
+    const { state } = this, va = untagged((BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)), bytes = desc & ACCESS.SIZE;
     if (desc & ACCESS.ALIGNED && (lo & (bytes - 1)) !== 0) return this.#fault(SIGNAL.BUS);
     const inPage = (lo >>> 0) % PAGE_BYTES, page = va - BigInt(inPage);
     if ((page !== DATA_BASE && (page !== CODE_BASE || isWrite)) || inPage + bytes > PAGE_BYTES) {
@@ -222,7 +225,8 @@ export class Engine {
     return host;
   }
   #fetch(): number {
-    const { pc } = this.state;
+    // AArch64.BranchAddr()
+    const pc = this.state.pc = untagged(this.state.pc);
     if (pc & 3n) return this.#fault(SIGNAL.BUS);
     if (pc < CODE_BASE || pc >= CODE_BASE + BigInt(PAGE_BYTES)) return this.#fault(SIGNAL.SEGV);
     const records = this.#cache.recordsFor(HOST_CODE);

@@ -19,7 +19,10 @@ const SHOWN = Number(Deno.env.get("ORACLE_SHOWN") ?? 2);
 const ignore = !isOracleAvailable();
 
 /** Definitions that are not compared, with the reason; a definition that the generator excludes itself need not be here. */
-const EXCLUDED: Readonly<Record<string, string>> = {};
+const EXCLUDED: Readonly<Record<string, string>> = {
+  "MRS (direct)": "system register",
+  "MSR (register, direct)": "system register",
+};
 
 interface Plan {
   definition: Definition;
@@ -65,7 +68,10 @@ Deno.test({
           tally.excluded.set(traits.excluded, (tally.excluded.get(traits.excluded) ?? 0) + 1);
           continue;
         }
-        fillCase(random, batch.add(word), definition, word, traits);
+        if (!fillCase(random, batch.add(word), definition, word, traits)) {
+          batch.count--;
+          continue;
+        }
         plans.push({ definition, traits });
         tally.cases++;
       }
