@@ -5,7 +5,7 @@
  *
  * Not here, because QEMU 7.2 does not model it: SP alignment, WFE traps, alignment of device accesses (beyond.c).
  */
-#include "harness.h"
+#include "harness/harness.h"
 
 /* Calls, breakpoints, what is not an instruction. */
 SNIPPET(svc_1234, "svc #0x1234");

@@ -7,8 +7,8 @@
 #ifndef GUESTS_HARNESS_H
 #define GUESTS_HARNESS_H
 
-#include "../lib/arch.h"
-#include "../lib/console.h"
+#include "../../lib/arch.h"
+#include "../../lib/console.h"
 
 /* A snippet of one or more instructions. It may change any register; x0 is shown when it returns. */
 #define SNIPPET(name, text)                              \
@@ -62,6 +62,7 @@ const char *fault_name(unsigned status);
 bool cpu_has_vhe(void);
 bool cpu_has_pan(void);
 bool cpu_has_lse(void);
+bool cpu_has_granule(unsigned granule_bits);
 
 /* Each program. */
 void program(void);

@@ -1,9 +1,9 @@
 /* See harness.h. */
 #include "harness.h"
 
-#include "../lib/memory.h"
-#include "../lib/psci.h"
-#include "../lib/tables.h"
+#include "../../lib/memory.h"
+#include "../../lib/psci.h"
+#include "../../lib/tables.h"
 
 #define MARK_VECTOR 0xe000 /* HVC numbers of entry.S */
 #define MARK_DONE 0xd0e
@@ -39,6 +39,14 @@ void own_fault(void) {
 bool cpu_has_vhe(void) { return FIELD(READ(ID_AA64MMFR1_EL1), 11, 8) != 0; }
 bool cpu_has_pan(void) { return FIELD(READ(ID_AA64MMFR1_EL1), 23, 20) != 0; }
 bool cpu_has_lse(void) { return FIELD(READ(ID_AA64ISAR0_EL1), 23, 20) != 0; }
+
+bool cpu_has_granule(unsigned granule_bits) {
+    uint64_t features = READ(ID_AA64MMFR0_EL1);
+
+    return granule_bits == 12   ? FIELD(features, 31, 28) != 0xf
+           : granule_bits == 14 ? FIELD(features, 23, 20) != 0
+                                : FIELD(features, 27, 24) != 0xf;
+}
 
 static bool e2h(void) { return READ(HCR_EL2) & HCR_E2H; }
 
