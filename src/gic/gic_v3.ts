@@ -40,10 +40,14 @@ for (const [name, physical] of Object.entries({ ...ICC, ...ICH })) {
 for (const [virtualBy, registers] of [[FMO, ICV_GROUP0], [IMO, ICV_GROUP1], [FMO | IMO, ICV_COMMON]] as const) {
   for (const [name, virtual] of Object.entries(registers)) {
     SYSREGS.set(name, { physical: ICC[name]!, virtual, virtualBy });
+    SYSREGS.set(name.replace("ICC_", "ICV_"), { physical: virtual, virtual, virtualBy: 0 });
   }
 }
 
-/** The system registers this device implements; others of the ICC_ and ICH_ families are UNDEFINED on such a core. */
+/**
+ * The system registers this device implements; others of the ICC_ and ICH_ families are UNDEFINED on such a core. Names
+ * with ICV_ are the virtual view of the same name with ICC_, for a caller that has made the choice already.
+ */
 export const GIC_SYSREGS: readonly string[] = [...SYSREGS.keys()];
 
 /** Mask of HCR_EL2 bits (FMO 0x8, IMO 0x10) of which any set one makes an access from EL1 virtual; 0: never. */
@@ -101,13 +105,13 @@ export class GicV3 {
   }
 
   /** Reads one of GIC_SYSREGS. Write-only registers read as 0. */
-  readSysreg(name: string, cpu: number, view: SysregView): bigint {
+  readSysreg(name: string, cpu: number, view: SysregView = "physical"): bigint {
     const value = find(name)[view].read?.(this.#core, cpu) ?? 0;
     return typeof value === "bigint" ? value : BigInt(value >>> 0);
   }
 
   /** Writes one of GIC_SYSREGS. Read-only registers ignore it. */
-  writeSysreg(name: string, cpu: number, value: bigint, view: SysregView): void {
+  writeSysreg(name: string, cpu: number, value: bigint, view: SysregView = "physical"): void {
     const low = Number(value & 0xffffffffn), high = Number((value >> 32n) & 0xffffffffn);
     find(name)[view].write?.(this.#core, cpu, low, high);
   }

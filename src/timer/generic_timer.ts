@@ -56,6 +56,8 @@ const TIMERS = [
 ] as const;
 type Timer = typeof TIMERS[number];
 
+const CONTROLS = [["CNTKCTL_EL1", "CNTKCTL_EL1Lo", 0x3ffn], ["CNTHCTL_EL2", "CNTHCTL_EL2Lo", 0xfffn]] as const;
+
 const WORD = 2 ** 32, ALL = 2n ** 64n - 1n;
 
 export interface TimerOptions {
@@ -205,6 +207,16 @@ export class GenericTimers {
         },
       }],
     ]);
+    // They configure event streams here; the CPU looks at their access enables. CNTHCTL_EL2 is wider with E2H.
+    for (const [name, low, mask] of CONTROLS) {
+      map.set(name, {
+        read: (cpu) => BigInt(this.#registers[cpu]![low]),
+        write: (cpu, value) => {
+          this.#registers[cpu]![low] = Number(value & mask);
+          this.#rearmed(cpu);
+        },
+      });
+    }
     for (const timer of TIMERS) {
       map.set(timer.ctl, {
         read: (cpu) => {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { REGISTERS, SYSREG_NAMES } from "../../src/arch/sysregs.ts";
 import { GIC_SYSREGS, virtualViewBits } from "../../src/gic/gic_v3.ts";
 import { Bench, FIQ, IRQ, SPURIOUS } from "./harness.ts";
 
@@ -262,4 +263,15 @@ Deno.test("every register answers in both views, and HCR_EL2 decides by the regi
   assert.equal(b.read("ICC_SRE_EL1"), 7);
   assert.equal(b.read("ICC_SRE_EL2"), 15);
   assert.equal(b.read("ICC_CTLR_EL1"), 0x8c00);
+});
+
+Deno.test("every register whose owner is the interrupt controller is there", () => {
+  const owned = SYSREG_NAMES.filter((name) => REGISTERS[name].owner === "gic");
+  assert.deepEqual(owned.filter((name) => !GIC_SYSREGS.includes(name)), []);
+});
+
+Deno.test("a name with ICV_ is the virtual view", () => {
+  const b = new Bench();
+  b.write("ICV_PMR_EL1", 0x80);
+  assert.deepEqual([b.read("ICV_PMR_EL1"), b.vread("ICC_PMR_EL1"), b.read("ICC_PMR_EL1")], [0x80, 0x80, 0]);
 });

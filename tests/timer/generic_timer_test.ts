@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { REGISTERS, SYSREG_NAMES, SYSTEM_REGISTERS, type SystemRegisters } from "../../src/arch/sysregs.ts";
 import { GenericTimers, TIMER_INTERRUPTS, type TimerRegisters } from "../../src/timer/generic_timer.ts";
 
 function registers(): TimerRegisters {
@@ -205,4 +206,19 @@ Deno.test("counters ignore writes", () => {
   b.write("CNTVCT_EL0", 100n);
   b.write("CNTPCT_EL0", 100n);
   assert.equal(b.read("CNTPCT_EL0"), 7n);
+});
+
+Deno.test("the vCPU's system registers are what the timers need, and every timer register has its owner", () => {
+  const system: SystemRegisters = SYSTEM_REGISTERS.at(new SharedArrayBuffer(SYSTEM_REGISTERS.size), 0);
+  const timers = new GenericTimers({ clock: { ticks: () => 5 }, registers: [system], line: () => () => {} });
+  for (const name of SYSREG_NAMES) if (REGISTERS[name].owner === "timer") timers.readSysreg(name, 0);
+  timers.writeSysreg("CNTHV_CVAL_EL2", 0, 0x1_2345_6789_abcdn);
+  assert.equal(system.CNTHV_CVAL_EL2, 0x1_2345_6789_abcdn);
+});
+
+Deno.test("the control registers keep their fields and report a new event stream", () => {
+  const b = new Bench().at(0);
+  b.write("CNTKCTL_EL1", ALL);
+  b.write("CNTHCTL_EL2", ALL);
+  assert.deepEqual([b.read("CNTKCTL_EL1"), b.read("CNTHCTL_EL2"), b.rearmed], [0x3ffn, 0xfffn, 2]);
 });
