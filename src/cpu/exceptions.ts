@@ -151,7 +151,12 @@ export function brk(vcpu: Vcpu, imm: number): Status {
 export const hlt = (vcpu: Vcpu, _imm: number): Status => undefined_(vcpu);
 
 /** The SP used by a load or store at the current level is not 16-byte aligned: AArch64.SPAlignmentFault(). */
-export const spAlignment = (vcpu: Vcpu): Status => takeAtInstruction(vcpu, ownTarget(vcpu), EC.SP_ALIGNMENT, 0);
+export function spAlignment(vcpu: Vcpu): Status {
+  const { state, sys } = vcpu, SA = 1 << 3, SA0 = 1 << 4;
+  const sctlr = state.el === 2 || (state.el === 0 && isHost(vcpu)) ? sys.SCTLR_EL2Lo : sys.SCTLR_EL1Lo;
+  if ((sctlr & (state.el === 0 ? SA0 : SA)) === 0) return CONTINUE;
+  return takeAtInstruction(vcpu, ownTarget(vcpu), EC.SP_ALIGNMENT, 0);
+}
 
 /** `state.pc` is not a multiple of 4: AArch64.PCAlignmentFault(). */
 export function pcAlignment(vcpu: Vcpu): Status {

@@ -1,8 +1,9 @@
 // Which definition a word belongs to: definitions are indexed by the word's top eleven bits. For one CPU model, so that
 // an instruction whose feature is absent is unallocated.
 
+import type { Feature } from "../arch/features.ts";
 import { assert } from "../base/errors.ts";
-import { type Definition, type Feature, insn, matches } from "./define.ts";
+import { type Definition, insn, matches } from "./define.ts";
 
 const TOP_BITS = 11, SHIFT = 32 - TOP_BITS;
 

@@ -8,8 +8,11 @@
 // Operands are constants when translating, slots of a predecoded record when interpreting.
 
 import { extract } from "../base/bits.ts";
+import type { Feature } from "../arch/features.ts";
 import { assert } from "../base/errors.ts";
 import { Builder, constant, i32, Int, Reg, type Slot, VReg } from "./ir.ts";
+
+export type { Feature };
 
 type Tokens<S extends string, A = never> = S extends `${infer H} ${infer T}` ? Tokens<T, A | H> : A | S;
 type NameOf<T> = T extends `${"=" | "_"}${infer N}:${number}` ? N
@@ -57,23 +60,6 @@ export interface Insn<B extends string = string, K extends string = never> {
   readonly endsBlock?: boolean;
   readonly exec: (e: Builder, f: Fields<B, K>) => void;
 }
-/** Optional instruction groups, by the architecture's feature names. */
-export type Feature =
-  | "FEAT_LSE"
-  | "FEAT_RDM"
-  | "FEAT_FP16"
-  | "FEAT_DotProd"
-  | "FEAT_LRCPC"
-  | "FEAT_CRC32"
-  | "FEAT_AES"
-  | "FEAT_PMULL"
-  | "FEAT_SHA1"
-  | "FEAT_SHA256"
-  | "FEAT_PAN"
-  | "FEAT_UAO"
-  | "FEAT_DPB"
-  | "FEAT_RAS";
-
 interface Field {
   readonly name: string;
   readonly lsb: number;

@@ -29,8 +29,6 @@ export const HELPERS = {
   sevl: status(),
   fpTrapped: status(),
   spAlignment: status(),
-  /** Fetches and predecodes the instruction at pc, then REFETCH. */
-  decode: status(),
   /** Software floating point, (operation, a, b, c) → result; FPSR is updated. See isa/float.ts. */
   softFloat: { params: ["i32", "i64", "i64", "i64"], result: "i64" },
 } as const satisfies Record<string, Helper>;

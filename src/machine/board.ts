@@ -57,7 +57,8 @@ const CPU_COMPATIBLE: Readonly<Record<MachineConfig["cpu"]["model"], string>> = 
   "cortex-a57": "arm,cortex-a57",
   "cortex-a72": "arm,cortex-a72",
   "cortex-a76": "arm,cortex-a76",
-  "max": "arm,armv8",
+  // As with QEMU under TCG.
+  "max": "arm,cortex-a57",
 };
 
 /** Whether the CPU of `config` has FEAT_VHE: its model does, and no feature option says otherwise. */

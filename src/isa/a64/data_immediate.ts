@@ -74,7 +74,7 @@ export const DATA_IMMEDIATE: readonly Definition[] = [
   }),
   insn({
     name: "MOVN, MOVZ",
-    bits: "sf:1 opc:2 100101 hw:2 imm16:16 Rd:5",
+    bits: "_sf:1 _opc:2 100101 _hw:2 imm16:16 Rd:5",
     asm: "mov {sf:Rd}, #{value}",
     when: (f) => (f.opc & 1) === 0 && (f.sf === 1 || f.hw < 2),
     derive: {

@@ -28,7 +28,8 @@ const isGzip = (bytes: Uint8Array): boolean => bytes.length >= 3 && bytes[0] ===
 
 function unpack(bytes: Uint8Array, how: "gzip" | "zstd", limitBytes: number, what: string): Uint8Array {
   try {
-    return (how === "gzip" ? gunzipSync : zstdDecompressSync)(bytes, { maxOutputLength: limitBytes });
+    const out = (how === "gzip" ? gunzipSync : zstdDecompressSync)(bytes, { maxOutputLength: limitBytes });
+    return new Uint8Array(out.buffer, out.byteOffset, out.byteLength);
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : "";
     if (code === "ERR_BUFFER_TOO_LARGE") throw new HostError(`cannot load ${what}: unpacked it is larger than RAM`);

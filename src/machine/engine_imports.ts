@@ -1,0 +1,47 @@
+// The TypeScript behind the names that generated code calls: each finds the vCPU by its base address and goes to the part
+// that answers.
+
+import type { Vcpu } from "../cpu/core.ts";
+import * as exceptions from "../cpu/exceptions.ts";
+import * as sysregs from "../cpu/sysreg_access.ts";
+import { softFloatHelper } from "../isa/softfloat/operations.ts";
+import type { Imports } from "../jit/interpreter.ts";
+import { HOST_MAP, VCPU_BLOCK } from "../memory/host_map.ts";
+import type { Machine } from "./machine.ts";
+
+/** Everything that generated code of `machine` imports. */
+export function engineImports(machine: Machine): Imports {
+  const index = (base: number) => (base - HOST_MAP.vcpus.base) / VCPU_BLOCK.size;
+  const vcpuAt = (base: number): Vcpu => machine.vcpus[index(base)]!;
+  const mmuAt = (base: number) => machine.mmus[index(base)]!;
+  const of = <A extends number[]>(f: (vcpu: Vcpu, ...args: A) => number) => (base: number, ...args: A) =>
+    f(vcpuAt(base), ...args);
+  const floats: ReturnType<typeof softFloatHelper>[] = [];
+  return {
+    svc: of(exceptions.svc),
+    hvc: of(exceptions.hvc),
+    smc: of(exceptions.smc),
+    brk: of(exceptions.brk),
+    hlt: of(exceptions.hlt),
+    undefined: of(exceptions.undefined_),
+    eret: of(exceptions.eret),
+    fpTrapped: of(exceptions.fpTrapped),
+    spAlignment: of(exceptions.spAlignment),
+    readSysreg: of(sysregs.readSysreg),
+    writeSysreg: of(sysregs.writeSysreg),
+    sysInstruction: of(sysregs.sysInstruction),
+    msrImmediate: of(sysregs.msrImmediate),
+    wfi: of(sysregs.wfi),
+    wfe: of(sysregs.wfe),
+    sev: of(sysregs.sev),
+    sevl: of(sysregs.sevl),
+    softFloat: (base: number, operation: number, a: bigint, b: bigint, c: bigint) => {
+      const n = index(base), run = floats[n] ??= softFloatHelper(machine.vcpus[n]!.state);
+      return run(operation, BigInt.asUintN(64, a), BigInt.asUintN(64, b), BigInt.asUintN(64, c));
+    },
+    dataRead: (base, lo, hi, desc) => mmuAt(base).dataRead(lo, hi, desc),
+    dataWrite: (base, lo, hi, desc) => mmuAt(base).dataWrite(lo, hi, desc),
+    fetch: (base) => mmuAt(base).fetch(),
+    predecode: (_base, record) => machine.code.predecode(record),
+  };
+}

@@ -1,0 +1,107 @@
+// What a vCPU asks of the rest of its machine: registers of the interrupt controller and the timers, translation, PSCI.
+
+import type { Environment } from "../cpu/environment.ts";
+import { advance } from "../cpu/exceptions.ts";
+import { CONTINUE, LEAVE, REFETCH } from "../cpu/status.ts";
+import { HALT } from "../cpu/vcpu.ts";
+import { tracePoint } from "../base/trace.ts";
+import { addressTranslate, maintainCache } from "../mmu/address_ops.ts";
+import { tlbInvalidate } from "../mmu/tlbi.ts";
+import type { FaultSink } from "../mmu/fault.ts";
+import { dataAbort, instructionAbort, pcAlignment } from "../cpu/exceptions.ts";
+import type { Vcpu } from "../cpu/core.ts";
+import type { Machine } from "./machine.ts";
+import { psciCall, type PsciHost, psciName } from "./psci.ts";
+import { cpuAffinity } from "./board.ts";
+
+const CALL = tracePoint(
+  "psci",
+  "call",
+  (cpu: number, name: string, result: number | undefined) => `cpu ${cpu}: ${name} -> ${result ?? "does not return"}`,
+);
+const words = (
+  value: bigint,
+): [number, number] => [Number(value & 0xffff_ffffn), Number((value >> 32n) & 0xffff_ffffn)];
+
+/** The environment of the vCPUs of `machine`, whose parts may be made after it. */
+export function machineEnvironment(machine: Machine, psciConduit: "hvc" | "smc"): Environment {
+  const { trace } = machine.around;
+  const psciHost = psciHostOf(machine);
+  return {
+    trace,
+    psciConduit,
+    readHook(name, vcpu) {
+      if (isGic(name)) return machine.gic.readSysreg(...gicRegister(name), vcpu.index, viewOf(name));
+      return machine.timers.readSysreg(name, vcpu.index);
+    },
+    writeHook(name, vcpu, value) {
+      if (isGic(name)) {
+        const [real] = gicRegister(name);
+        machine.gic.writeSysreg(real, vcpu.index, value, viewOf(name));
+      } else machine.timers.writeSysreg(name, vcpu.index, value);
+    },
+    translationChanged: (vcpu) => machine.mmus[vcpu.index]?.registersChanged(),
+    levelChanged: (vcpu) => machine.mmus[vcpu.index]?.contextSwitched(),
+    at(vcpu, op, value) {
+      const result = addressTranslate(machine.mmus[vcpu.index]!, op, ...words(value));
+      if (result === undefined) return REFETCH;
+      vcpu.sys.PAR_EL1 = result;
+      return CONTINUE;
+    },
+    tlbi: (vcpu, op, value) => tlbInvalidate(machine.mmus[vcpu.index]!, machine.mmus, op, ...words(value)),
+    cacheOp: (vcpu, op, value) => maintainCache(machine.mmus[vcpu.index]!, op, ...words(value)) ? CONTINUE : REFETCH,
+    psci(vcpu) {
+      const { x } = vcpu.state, id = Number(x[0]! & 0xffff_ffffn);
+      const result = psciCall(psciHost, vcpu.index, id, [x[1]!, x[2]!, x[3]!]);
+      trace.emit(CALL, vcpu.index, psciName(id), result);
+      if (result !== undefined) x[0] = BigInt.asUintN(64, BigInt(result));
+      if (machine.power === "on" && vcpu.state.halt === HALT.RUNNING) return CONTINUE;
+      advance(vcpu);
+      return LEAVE;
+    },
+    sendEvent: () => machine.sendEvent(),
+    kick: (vcpu) => machine.kick(vcpu),
+  };
+}
+
+/** Faults of the MMU become exceptions of the vCPU. */
+export function faultSink(vcpu: Vcpu): FaultSink {
+  return {
+    dataAbort: (fault) => void dataAbort(vcpu, fault),
+    instructionAbort: (fault) => void instructionAbort(vcpu, fault),
+    pcAlignmentFault: () => void pcAlignment(vcpu),
+  };
+}
+
+const isGic = (name: string) => /^IC[CHV]_/.test(name);
+const viewOf = (name: string) => name.startsWith("ICV_") ? "virtual" as const : "physical" as const;
+/** The interrupt controller knows an ICV_ register by its ICC_ name. */
+const gicRegister = (name: string): [string] => [name.replace(/^ICV_/, "ICC_")];
+
+function psciHostOf(machine: Machine): PsciHost {
+  return {
+    get cpus() {
+      return machine.vcpus.map((vcpu) => ({
+        index: vcpu.index,
+        mpidr: cpuAffinity(vcpu.index),
+        get isOn() {
+          return vcpu.state.halt !== HALT.OFF;
+        },
+        turnOn(entry: bigint, contextId: bigint) {
+          vcpu.reset();
+          machine.mmus[vcpu.index]!.registersChanged();
+          vcpu.state.pc = entry;
+          vcpu.state.x[0] = contextId;
+        },
+        turnOff() {
+          vcpu.state.halt = HALT.OFF;
+        },
+        suspend() {
+          vcpu.state.halt = HALT.WFI;
+        },
+      }));
+    },
+    systemOff: () => void (machine.power = "off"),
+    systemReset: () => void (machine.power = "reset"),
+  };
+}
