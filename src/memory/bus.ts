@@ -112,7 +112,7 @@ export class PhysicalBus {
     return value === EXTERNAL_ABORT ? value : value >>> 0;
   }
 
-  /** Writes 1, 2 or 4 bytes; false stands for an external abort. Stores to ROM are ignored. */
+  /** Writes the low 1, 2 or 4 bytes of `value`; false stands for an external abort. Stores to ROM are ignored. */
   write(pa: number, bytes: number, value: number, cpu: number): boolean {
     const range = this.#rangeAt(pa);
     if (range !== undefined) {
@@ -130,7 +130,7 @@ export class PhysicalBus {
       return false;
     }
     if (pa % bytes !== 0) return this.#writePieces(pa, bytes, value, cpu);
-    region.write(pa - region.base, bytes, value >>> 0, cpu);
+    region.write(pa - region.base, bytes, bytes === 4 ? value >>> 0 : value & (bytes === 1 ? 0xff : 0xffff), cpu);
     return true;
   }
 
