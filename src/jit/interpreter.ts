@@ -273,23 +273,32 @@ export class Interpreter {
   /** Runs vCPU `cpu` from state.pc for up to state.budget instructions; see EXIT. */
   readonly run: (cpu: number) => number;
   readonly #numbers = new Map<string, number>();
+  readonly #shapes = new Map<number, Shape>();
   readonly #handlers: WebAssembly.Table;
   readonly #imports: WebAssembly.Imports;
   readonly #pages: number;
   #next: number;
 
-  constructor(memory: WebAssembly.Memory, imports: Imports, inline: readonly Shape[]) {
+  /** With `profileAt`, u32 counters from that address on count how often each out-of-line handler is called. */
+  constructor(memory: WebAssembly.Memory, imports: Imports, inline: readonly Shape[], profileAt?: number) {
     this.#pages = memory.buffer.byteLength / 65536;
     this.#handlers = new WebAssembly.Table({ element: "anyfunc", initial: TABLE_SIZE });
     this.#imports = { env: { memory, handlers: this.#handlers, ...imports } };
-    inline.forEach((shape, i) => this.#numbers.set(shape.key, HANDLER.FIRST + i));
+    inline.forEach((shape, i) => this.#name(shape, HANDLER.FIRST + i));
     this.#next = HANDLER.FIRST + inline.length;
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(buildMain(this.#pages, inline)), this.#imports);
+    const instance = new WebAssembly.Instance(
+      new WebAssembly.Module(buildMain(this.#pages, inline, profileAt)),
+      this.#imports,
+    );
     this.run = instance.exports["run"] as (cpu: number) => number;
     Object.assign(this.#imports["env"]!, {
       slowRead: instance.exports["slowRead"],
       slowWrite: instance.exports["slowWrite"],
     });
+  }
+  #name(shape: Shape, number: number) {
+    this.#numbers.set(shape.key, number);
+    this.#shapes.set(number, shape);
   }
   /** The handler numbers of `shapes`; those met for the first time are generated in one module. */
   handlerNumbers(shapes: readonly Shape[]): number[] {
@@ -297,7 +306,7 @@ export class Interpreter {
     for (const shape of shapes) {
       if (this.#numbers.has(shape.key)) continue;
       assert(this.#next < TABLE_SIZE, "the handler table is full");
-      this.#numbers.set(shape.key, this.#next++);
+      this.#name(shape, this.#next++);
       fresh.push(shape);
     }
     if (fresh.length) {
@@ -306,8 +315,9 @@ export class Interpreter {
     }
     return shapes.map((shape) => this.#numbers.get(shape.key)!);
   }
-  handlerNumber(key: string): number | undefined {
-    return this.#numbers.get(key);
+  /** Every shape that has a handler, with the handler's number. */
+  get shapes(): ReadonlyMap<number, Shape> {
+    return this.#shapes;
   }
 }
 
@@ -358,7 +368,7 @@ function slowAccess(linker: Linker, importName: string): Code {
   return code;
 }
 
-function buildMain(pages: number, inline: readonly Shape[]): Uint8Array<ArrayBuffer> {
+function buildMain(pages: number, inline: readonly Shape[], profileAt?: number): Uint8Array<ArrayBuffer> {
   const linker = new Linker([...HELPER_NAMES, "dataRead", "dataWrite", "fetch", "predecode"], pages, true);
   const { module } = linker;
   const callees: Callees = {
@@ -430,6 +440,7 @@ function buildMain(pages: number, inline: readonly Shape[]): Uint8Array<ArrayBuf
   // default: an out-of-line handler
   code.end();
   assert(code.depth === first, "blocks of the handlers are closed");
+  if (profileAt !== undefined) count(profileAt);
   code.get(cpu);
   code.get(record);
   code.get(record);
@@ -459,6 +470,19 @@ function buildMain(pages: number, inline: readonly Shape[]): Uint8Array<ArrayBuf
   linker.define("run", code);
   return module.build();
 
+  /** Counts the handler of the current record. */
+  function count(at: number) {
+    code.get(record);
+    code.memory("i32.load16_u", 0);
+    code.i32(2);
+    code.op("i32.shl");
+    code.tee(entry);
+    code.get(entry);
+    code.memory("i32.load", at);
+    code.i32(1);
+    code.op("i32.add");
+    code.memory("i32.store", at);
+  }
   /** budget = what is left: (limit − record − executed) / 16. */
   function finish(executed: number) {
     code.get(cpu);

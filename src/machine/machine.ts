@@ -38,6 +38,8 @@ export interface Surroundings {
   readonly wallSeconds: () => number;
   readonly random: RandomBytes;
   readonly trace: Tracer;
+  /** Counts executed shapes instead of running fast, see bench/profile.ts. */
+  readonly profileAt?: number;
 }
 
 /** Instructions of a slice: the longest time (some 50 µs) that an event from outside waits. */
@@ -133,7 +135,9 @@ export class Machine {
     });
 
     const decoder = new Decoder(A64, model.features);
-    this.interpreter = new Interpreter(memory, engineImports(this), hotShapes(decoder));
+    this.interpreter = around.profileAt === undefined
+      ? new Interpreter(memory, engineImports(this), hotShapes(decoder))
+      : new Interpreter(memory, engineImports(this), [], around.profileAt);
     this.code = new CodeCache(
       buffer,
       decoder,

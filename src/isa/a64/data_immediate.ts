@@ -48,7 +48,7 @@ export const DATA_IMMEDIATE: readonly Definition[] = [
   }),
   insn({
     name: "AND, ORR, EOR (immediate)",
-    bits: "sf:1 opc:2 100100 N:1 immr:6 imms:6 Rn:5 Rd|SP:5",
+    bits: "sf:1 opc:2 100100 _N:1 immr:6 imms:6 Rn:5 Rd|SP:5",
     asm: (f) =>
       `${["and", "orr", "eor"][f.opc]} ${xName(f.Rd, f.sf, true)}, ${xName(f.Rn, f.sf)}, #0x${
         (decodeBitMasks(f.sf, f.N, f.imms, f.immr) ?? 0n).toString(16)
@@ -62,7 +62,7 @@ export const DATA_IMMEDIATE: readonly Definition[] = [
   }),
   insn({
     name: "ANDS (immediate)",
-    bits: "sf:1 11 100100 N:1 immr:6 imms:6 Rn:5 Rd:5",
+    bits: "sf:1 11 100100 _N:1 immr:6 imms:6 Rn:5 Rd:5",
     asm: "ands {sf:Rd}, {sf:Rn}, #{mask}",
     when: (f) => decodeBitMasks(f.sf, f.N, f.imms, f.immr) !== undefined,
     derive: { mask: (f) => decodeBitMasks(f.sf, f.N, f.imms, f.immr) ?? 0n },
@@ -102,7 +102,7 @@ export const DATA_IMMEDIATE: readonly Definition[] = [
   // SBFM and UBFM move a field: left by `up` to drop the bits above it, then right by `down` into place.
   insn({
     name: "SBFM, UBFM",
-    bits: "sf:1 opc:2 100110 N:1 immr:6 imms:6 Rn:5 Rd:5",
+    bits: "sf:1 opc:2 100110 _N:1 immr:6 imms:6 Rn:5 Rd:5",
     asm: (f) => `${f.opc ? "ubfm" : "sbfm"} ${xName(f.Rd, f.sf)}, ${xName(f.Rn, f.sf)}, #${f.immr}, #${f.imms}`,
     when: (f) => (f.opc & 1) === 0 && f.N === f.sf && (f.sf === 1 || ((f.immr | f.imms) & 32) === 0),
     derive: {
@@ -116,7 +116,7 @@ export const DATA_IMMEDIATE: readonly Definition[] = [
   }),
   insn({
     name: "BFM",
-    bits: "sf:1 01 100110 N:1 immr:6 imms:6 Rn:5 Rd:5",
+    bits: "sf:1 01 100110 _N:1 immr:6 imms:6 Rn:5 Rd:5",
     asm: "bfm {sf:Rd}, {sf:Rn}, #{immr}, #{imms}",
     when: (f) => f.N === f.sf && (f.sf === 1 || ((f.immr | f.imms) & 32) === 0),
     derive: {
@@ -134,7 +134,7 @@ export const DATA_IMMEDIATE: readonly Definition[] = [
   }),
   insn({
     name: "EXTR",
-    bits: "sf:1 00 100111 N:1 0 Rm:5 imms:6 Rn:5 Rd:5",
+    bits: "sf:1 00 100111 _N:1 0 Rm:5 imms:6 Rn:5 Rd:5",
     asm: "extr {sf:Rd}, {sf:Rn}, {sf:Rm}, #{imms}",
     when: (f) => f.N === f.sf && (f.sf === 1 || f.imms < 32),
     derive: { lsb: { small: (f) => f.imms } },
