@@ -26,6 +26,10 @@ export interface MemoryRange {
   readonly writable: boolean;
 }
 
+interface OwnRange extends MemoryRange {
+  readonly end: number;
+}
+
 /** What bus.read answers where an external abort is due. */
 export const EXTERNAL_ABORT = -1;
 
@@ -37,9 +41,10 @@ export class PhysicalBus {
 
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
-  readonly #ranges: MemoryRange[] = [];
+  readonly #ranges: OwnRange[] = [];
   readonly #regions: MmioRegion[] = [];
-  #lastRange: MemoryRange | undefined;
+  /** Where the last access went. */
+  #last: OwnRange | undefined;
   #lastRegion: MmioRegion | undefined;
 
   constructor(memory: ArrayBufferLike) {
@@ -64,8 +69,11 @@ export class PhysicalBus {
     }
     assert(range.host > 0 && range.host + range.size <= this.#bytes.length, `${range.name} lies in the shared memory`);
     this.#assertFree(range);
-    this.#ranges.push(range);
-    this.#lastRange ??= range;
+    const { name, base, size, host, writable } = range;
+    // All of one shape, which keeps look-ups fast.
+    const own = { name, base, size, host, writable, end: base + size };
+    this.#ranges.push(own);
+    this.#last ??= own;
   }
 
   addRegion(region: MmioRegion): void {
@@ -78,9 +86,8 @@ export class PhysicalBus {
   /** Host address of the RAM or ROM page around `pa`, or 0. */
   hostPage(pa: number): number {
     const range = this.#rangeAt(pa);
-    if (range === undefined) return 0;
-    const offset = pa - range.base;
-    return range.host + offset - offset % PAGE_BYTES;
+    // Ranges are smaller than 4 GiB, so that the offset is a 32-bit number.
+    return range === undefined ? 0 : range.host + (((pa - range.base) & -PAGE_BYTES) >>> 0);
   }
 
   /** Whether the page around `pa` is RAM. */
@@ -210,12 +217,13 @@ export class PhysicalBus {
     return true;
   }
 
-  #rangeAt(pa: number): MemoryRange | undefined {
-    const last = this.#lastRange;
-    if (last !== undefined && pa >= last.base && pa < last.base + last.size) return last;
-    for (const range of this.#ranges) {
-      if (pa >= range.base && pa < range.base + range.size) return this.#lastRange = range;
-    }
+  #rangeAt(pa: number): OwnRange | undefined {
+    const last = this.#last;
+    if (last !== undefined && pa >= last.base && pa < last.end) return last;
+    return this.#findRange(pa);
+  }
+  #findRange(pa: number): OwnRange | undefined {
+    for (const range of this.#ranges) if (pa >= range.base && pa < range.end) return this.#last = range;
     return undefined;
   }
 

@@ -82,6 +82,10 @@ export class Mmu {
   registersChanged(): void {
     this.contexts.changed();
   }
+  /** State and registers were replaced as a whole (reset, snapshot): nothing that was cached counts. */
+  flush(): void {
+    this.contexts.flush();
+  }
   /** Predecoded code was dropped: no record address may be used any more. */
   flushFetchTlb(): void {
     this.tlb.flushFetch();

@@ -57,7 +57,7 @@ export class Contexts {
     this.#features = features;
     this.#flush = flush;
     this.#controls[0] = new Controls();
-    this.changed();
+    state.context = state.contextUnprivileged = 0n;
   }
 
   /** The exception level, PSTATE.PAN or PSTATE.UAO changed. */
@@ -69,9 +69,24 @@ export class Contexts {
 
   /** A register that translation depends on changed. */
   changed(): void {
-    this.#known.fill(0);
-    this.#state.context = 0n;
-    this.#state.contextUnprivileged = 0n;
+    const state = this.#state, known = this.#known;
+    // A hypervisor that loads a guest's registers goes on with its own translation: see whether that is so.
+    if (state.el === 2 && this.#unchanged(state.contextLo >>> 2)) {
+      const view = this.#view(), number = state.contextLo >>> 2;
+      known.fill(0);
+      known[view] = number;
+    } else {
+      known.fill(0);
+      state.contextLo = 0;
+    }
+    state.contextUnprivilegedLo = 0;
+  }
+
+  /** Whether the current view still has context `number`. */
+  #unchanged(number: number): boolean {
+    if (number === 0 || this.#live[number] === 0) return false;
+    contextKey(this.#key, this.#registers, this.#features, VIEWPOINTS[this.#view()]!);
+    return sameKey(this.#controls[number]!.key, this.#key);
   }
 
   /** The current context, shifted as in tags, after looking it up if need be. */

@@ -81,8 +81,9 @@ export class Range {
   inputBits = 0;
   granuleBits = 12;
   startLevel = 0;
-  /** Address of the first table, aligned to its size. Its bits above the output size give an Address size fault. */
+  /** Address of the first table, aligned to its size; beyond the output size it gives an Address size fault. */
   table = 0;
+  tableBeyond = false;
   topByteIgnored = false;
   hierarchyDisabled = false;
 }
@@ -254,6 +255,7 @@ function setStage2Range(range: Range, c: Controls, f: Features, vtcr: number, vt
   const tableBits = Math.max(6, inputBits - (granule + (3 - startLevel) * stride) + 3);
   range.table = alignDown((vttbrHi & 0xffff) * 2 ** 32 + (vttbrLo >>> 0), range.valid ? tableBits : 12);
   c.stage2OutputBits = Math.min(PHYSICAL_BITS[(vtcr >>> 16) & 7]!, f.paBits);
+  range.tableBeyond = range.table >= 2 ** c.stage2OutputBits;
 }
 
 /** Decodes `c.key` into the rest of `c`. */
@@ -299,6 +301,8 @@ export function decodeControls(c: Controls, f: Features): void {
     const asid = key[((lo & (1 << 22)) !== 0 ? KEY.ttbr1 : KEY.ttbr0) + 1]! >>> 16;
     c.asid = f.asid16 && (hi & (1 << 4)) !== 0 ? asid : asid & 0xff;
   }
+  c.low.tableBeyond = c.low.table >= 2 ** c.outputBits;
+  c.high.tableBeyond = c.high.table >= 2 ** c.outputBits;
   decodeStage2(c, f);
 }
 

@@ -136,7 +136,12 @@ export class Tlb {
       const pages = 1 << (bits - 12);
       this.#clear(lo & ~(pages - 1), pages);
     }
-    this.#clear(lo, 1);
+    // One page: plain stores are faster than fill().
+    const at = (lo & (TLB_ENTRIES - 1)) * 4, first = (lo & (SETS - 1)) * SET_WORDS, { cache } = this;
+    this.#read[at] = this.#read[at + 1] = -1;
+    this.#write[at] = this.#write[at + 1] = -1;
+    this.#fetch[at] = this.#fetch[at + 1] = -1;
+    for (let i = first; i < first + SET_WORDS; i += 1 << ENTRY_SHIFT) cache[i] = cache[i + 1] = -1;
   }
 
   /** Clears the entries of `count` pages (a power of two, aligned) in all TLBs. */

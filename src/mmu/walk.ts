@@ -188,7 +188,7 @@ export class Walker {
     if (!range.valid || !inRange(range, upper ? ~lo : lo, upper ? ~hi : hi)) {
       return this.#fail(1, FAULT.TRANSLATION, 0);
     }
-    if (range.table >= 2 ** c.outputBits) return this.#fail(1, FAULT.ADDRESS_SIZE, 0);
+    if (range.tableBeyond) return this.#fail(1, FAULT.ADDRESS_SIZE, 0);
     const granule = range.granuleBits, stride = granule - 3;
     let level = range.startLevel, shift = granule + (3 - level) * stride, width = range.inputBits - shift;
     let address = range.table, hierarchy = 0;
@@ -300,7 +300,7 @@ export class Walker {
   #stage2(c: Controls, ipa: number, access: Access, options: number): boolean {
     const range = c.second, lo = ipa >>> 0, hi = Math.floor(ipa / HIGH);
     if (!range.valid || !fits(hi, lo, range.inputBits)) return this.#fail(2, FAULT.TRANSLATION, 0);
-    if (range.table >= 2 ** c.stage2OutputBits) return this.#fail(2, FAULT.ADDRESS_SIZE, 0);
+    if (range.tableBeyond) return this.#fail(2, FAULT.ADDRESS_SIZE, 0);
     const granule = range.granuleBits, stride = granule - 3;
     let level = range.startLevel, shift = granule + (3 - level) * stride, width = range.inputBits - shift;
     let address = range.table;
