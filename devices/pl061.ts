@@ -105,9 +105,11 @@ export class Pl061 implements MmioRegion {
 
   /** The outside drives `pin` (0 to 7). A button's release must come later than its press, or the guest misses it. */
   setInput(pin: number, level: boolean): void {
-    const before = this.pins(), bit = 1 << pin;
-    this.state.input = level ? this.state.input | bit : this.state.input & ~bit;
-    this.#latchEdges(before);
+    const { input, direction, levelSense, bothEdges, event } = this.state, bit = 1 << pin;
+    const now = level ? input | bit : input & ~bit, changed = (input ^ now) & ~direction;
+    this.state.input = now;
+    this.state.edges |= changed & ~levelSense & (bothEdges | ~(now ^ event));
+    this.update();
   }
 
   /** Levels of the pins. */
@@ -117,9 +119,9 @@ export class Pl061 implements MmioRegion {
   }
 
   writeData(mask: number, value: number): void {
-    const before = this.pins(), pins = mask & this.state.direction;
+    const pins = mask & this.state.direction;
     this.state.output = (this.state.output & ~pins) | (value & pins);
-    this.#latchEdges(before);
+    this.update();
   }
 
   /** GPIORIS: latched edges, and present levels of level-sensitive pins. */
@@ -138,11 +140,5 @@ export class Pl061 implements MmioRegion {
     if (level === this.state.line) return;
     this.state.line = level;
     this.#line(level === 1);
-  }
-
-  #latchEdges(before: number): void {
-    const { bothEdges, event, levelSense } = this.state, now = this.pins(), changed = before ^ now;
-    this.state.edges |= changed & ~levelSense & (bothEdges | ~(now ^ event));
-    this.update();
   }
 }
