@@ -9,11 +9,12 @@ import { Pl031, PL031_STATE } from "../../devices/pl031.ts";
 import { Pl061, PL061_STATE } from "../../devices/pl061.ts";
 import type { GuestErrors } from "../../devices/registers.ts";
 import { EmptyVirtioSlot, VIRTIO_SLOT_BYTES } from "../../devices/virtio_slot.ts";
+import { cpuModel } from "../arch/models.ts";
 import { assert } from "../base/errors.ts";
 import type { PhysicalBus } from "../memory/bus.ts";
 import { PAGE_BYTES } from "../memory/host_map.ts";
 import type { Line } from "../memory/line.ts";
-import type { MachineConfig } from "./config.ts";
+import { featuresLeftOut, type MachineConfig } from "./config.ts";
 import { MEMORY_MAP, POWER_BUTTON_PIN, SPI, VIRTIO_SLOTS } from "./memory_map.ts";
 
 export type DeviceKind =
@@ -53,31 +54,23 @@ export interface Board {
 /** MPIDR_EL1 affinity fields of CPU `index`, as QEMU's with GICv3: 16 CPUs to a cluster. */
 export const cpuAffinity = (index: number): number => (index & 15) | (Math.floor(index / 16) << 8);
 
-const CPU_COMPATIBLE: Readonly<Record<MachineConfig["cpu"]["model"], string>> = {
-  "cortex-a57": "arm,cortex-a57",
-  "cortex-a72": "arm,cortex-a72",
-  "cortex-a76": "arm,cortex-a76",
-  // As with QEMU under TCG.
-  "max": "arm,cortex-a57",
-};
-
-/** Whether the CPU of `config` has FEAT_VHE: its model does, and no feature option says otherwise. */
-function hasVhe({ model, features }: MachineConfig["cpu"]): boolean {
-  const said = features.findLast((feature) => feature.name === "vhe");
-  return said?.on ?? (model === "cortex-a76" || model === "max");
-}
-
 /** Lists the devices for `config`. Left out until they exist: PCIe, the ITS, GICv2, the platform bus. */
 export function makeBoard(config: Pick<MachineConfig, "board" | "cpu" | "cpuCount" | "ramSizeBytes">): Board {
   const { board, cpu, cpuCount, ramSizeBytes } = config;
   assert(board.gicVersion === 3, "the board has a GICv3");
   const map = MEMORY_MAP;
+  const model = cpuModel(cpu.model, {
+    el2: board.virtualization,
+    gicv3: true,
+    cores: cpuCount,
+    without: featuresLeftOut(cpu),
+  });
   return {
     cpus: Array.from({ length: cpuCount }, (_, index) => ({ index, mpidr: cpuAffinity(index) })),
-    cpuCompatible: CPU_COMPATIBLE[cpu.model],
+    cpuCompatible: model.compatible,
     ram: { base: map.ram.base, size: ramSizeBytes },
     hasEl2: board.virtualization,
-    hasVhe: board.virtualization && hasVhe(cpu),
+    hasVhe: board.virtualization && model.has("FEAT_VHE"),
     psciConduit: board.virtualization ? "smc" : "hvc",
     devices: [
       { kind: "flash", name: "flash", windows: [map.flash0, map.flash1] },

@@ -46,6 +46,7 @@ const DIFFERENCES: readonly {
     reason: "the hypervisor's virtual timer, which QEMU 7.2 has and does not announce (later versions do)",
     when: (m) => m.virtualization && (m.model === "cortex-a76" || m.model === "max"),
   },
+  { path: /^\/cpus\/cpu@\d+:compatible$/, reason: "QEMU calls its max a Cortex-A57", when: (m) => m.model === "max" },
   { path: /^\/chosen:(rng|kaslr)-seed$/, reason: "random" },
 ];
 

@@ -57,13 +57,20 @@ export function unpackKernel(bytes: Uint8Array, limitBytes: number, what: string
   return unpack(bytes.subarray(at, at + size), how === "gzip" ? "gzip" : "zstd", limitBytes, what);
 }
 
-/** Size that the PE header in a kernel with an EFI stub says the file has, or 0. image_size counts the .bss and cannot tell. */
+/**
+ * Size that the PE header in a kernel with an EFI stub says the file has (its sections and, in a signed one, the
+ * certificates behind them), or 0. image_size counts the .bss and cannot tell.
+ */
 function sizeByPeHeader(bytes: Uint8Array): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const pe = view.getUint32(60, true);
   if (text(bytes, 0, 2) !== "MZ" || pe + 24 > bytes.length || text(bytes, pe, 4) !== "PE") return 0;
-  const sections = view.getUint16(pe + 6, true), first = pe + 24 + view.getUint16(pe + 20, true);
+  const sections = view.getUint16(pe + 6, true), header = pe + 24, first = header + view.getUint16(pe + 20, true);
+  const certificates = header + 112 + 4 * 8;
   let end = 0;
+  if (certificates + 8 <= Math.min(first, bytes.length) && view.getUint32(header + 108, true) > 4) {
+    end = view.getUint32(certificates, true) + view.getUint32(certificates + 4, true);
+  }
   for (let i = 0, at = first; i < sections && at + 40 <= bytes.length; i++, at += 40) {
     end = Math.max(end, view.getUint32(at + 20, true) + view.getUint32(at + 16, true));
   }
