@@ -260,8 +260,8 @@ export const i64 = (value: bigint | number): Int => constant("i64", value);
 export const v128 = (value: bigint): Expr => new Expr("v128", { op: "const", value: BigInt.asUintN(128, value) });
 
 export interface AccessOptions {
-  /** Two elements of half the size each: alignment is that of an element. */
-  readonly pair?: boolean;
+  /** Several elements of so many bytes each (pairs, SIMD structures): alignment is that of an element. */
+  readonly element?: 1 | 2 | 4 | 8;
   /** As EL0 would (LDTR, STTR). */
   readonly unprivileged?: boolean;
   /** Must be aligned to its size whatever SCTLR_ELx.A says (exclusives, atomics, acquire and release). */

@@ -391,7 +391,7 @@ class Emitter {
       code.memory(bytes === 16 ? "v128.store" : "i64.store", AT.transfer);
     }
     const desc = bytes | (options.unprivileged ? ACCESS.UNPRIVILEGED : 0) | (options.aligned ? ACCESS.ALIGNED : 0) |
-      (options.pair ? ACCESS.PAIR : 0) |
+      ((options.element ?? 0) << ACCESS.ELEMENT_SHIFT) |
       (kind === "rmw" ? ACCESS.RMW : 0);
     code.get(frame.cpu);
     code.get(frame.record);

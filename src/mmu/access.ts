@@ -98,11 +98,9 @@ export class Mmu {
   /** Host address of the datum after refilling the TLB, or DONE (the value is in state.transfer), or FAULTED. */
   dataRead(lo: number, hi: number, desc: number): number {
     const bytes = desc & DESC.SIZE, context = this.contexts.current((desc & DESC.UNPRIVILEGED) !== 0);
-    const c = this.contexts.controls(context >>> 2), unaligned = (lo & (bytes - 1)) !== 0;
-    if (unaligned) {
-      if (c.alignmentCheck || (desc & DESC.ALIGNED) !== 0) return this.#alignmentFault(lo, hi, false);
-      if ((lo & 4095) + bytes > 4096) return this.#readAcross(context, c, lo, hi, bytes);
-    }
+    const c = this.contexts.controls(context >>> 2), unaligned = misaligned(lo, desc);
+    if (unaligned && (c.alignmentCheck || (desc & DESC.ALIGNED) !== 0)) return this.#alignmentFault(lo, hi, false);
+    if ((lo & 4095) + bytes > 4096) return this.#readAcross(context, c, lo, hi, bytes, unaligned);
     const at = this.#translate(context, c, lo, hi, ACCESS.READ, unaligned);
     if (at < 0) return FAULTED;
     const { cache } = this.tlb, host = cache[at + CACHED.HOST]!;
@@ -119,12 +117,10 @@ export class Mmu {
   /** As dataRead; on DONE the value in state.transfer has been stored. RMW and exclusives never get DONE. */
   dataWrite(lo: number, hi: number, desc: number): number {
     const bytes = desc & DESC.SIZE, context = this.contexts.current((desc & DESC.UNPRIVILEGED) !== 0);
-    const c = this.contexts.controls(context >>> 2), unaligned = (lo & (bytes - 1)) !== 0;
+    const c = this.contexts.controls(context >>> 2), unaligned = misaligned(lo, desc);
     const rmw = (desc & DESC.RMW) !== 0;
-    if (unaligned) {
-      if (c.alignmentCheck || (desc & DESC.ALIGNED) !== 0) return this.#alignmentFault(lo, hi, !rmw);
-      if ((lo & 4095) + bytes > 4096) return this.#writeAcross(context, c, lo, hi, bytes);
-    }
+    if (unaligned && (c.alignmentCheck || (desc & DESC.ALIGNED) !== 0)) return this.#alignmentFault(lo, hi, !rmw);
+    if ((lo & 4095) + bytes > 4096) return this.#writeAcross(context, c, lo, hi, bytes, unaligned);
     // WnR of a read-modify-write is 0 when a read would have faulted too, so the read comes first.
     if (rmw && this.#translate(context, c, lo, hi, ACCESS.READ, unaligned) < 0) return FAULTED;
     const at = this.#translate(context, c, lo, hi, ACCESS.WRITE, unaligned);
@@ -181,12 +177,12 @@ export class Mmu {
   }
 
   /** A read that crosses a page, byte by byte. FAR_ELx for the second page is that page's first byte. */
-  #readAcross(context: number, c: Controls, lo: number, hi: number, bytes: number): number {
-    const first = this.#translate(context, c, lo, hi, ACCESS.READ, true);
+  #readAcross(context: number, c: Controls, lo: number, hi: number, bytes: number, unaligned: boolean): number {
+    const first = this.#translate(context, c, lo, hi, ACCESS.READ, unaligned);
     if (first < 0) return FAULTED;
     const pa = this.tlb.physical(first, lo), count = 4096 - (lo & 4095);
     const nextLo = (lo & ~4095) + 4096 | 0, nextHi = nextLo === 0 ? hi + 1 | 0 : hi;
-    const second = this.#translate(context, c, nextLo, nextHi, ACCESS.READ, true);
+    const second = this.#translate(context, c, nextLo, nextHi, ACCESS.READ, unaligned);
     if (second < 0) return FAULTED;
     const next = this.tlb.physical(second, nextLo), out = this.#transferBytes;
     out.fill(0);
@@ -199,12 +195,12 @@ export class Mmu {
   }
 
   /** Both pages are translated before either is written. */
-  #writeAcross(context: number, c: Controls, lo: number, hi: number, bytes: number): number {
-    const first = this.#translate(context, c, lo, hi, ACCESS.WRITE, true);
+  #writeAcross(context: number, c: Controls, lo: number, hi: number, bytes: number, unaligned: boolean): number {
+    const first = this.#translate(context, c, lo, hi, ACCESS.WRITE, unaligned);
     if (first < 0) return FAULTED;
     const pa = this.tlb.physical(first, lo), count = 4096 - (lo & 4095);
     const nextLo = (lo & ~4095) + 4096 | 0, nextHi = nextLo === 0 ? hi + 1 | 0 : hi;
-    const second = this.#translate(context, c, nextLo, nextHi, ACCESS.WRITE, true);
+    const second = this.#translate(context, c, nextLo, nextHi, ACCESS.WRITE, unaligned);
     if (second < 0) return FAULTED;
     const next = this.tlb.physical(second, nextLo), data = this.#transferBytes;
     for (let i = 0; i < bytes; i++) {
@@ -289,4 +285,9 @@ export class Mmu {
     if (fault.fetch) this.faults.instructionAbort(fault);
     else this.faults.dataAbort(fault);
   }
+}
+
+/** Whether an access is unaligned: several elements (pairs, SIMD structures) need the alignment of one of them. */
+function misaligned(lo: number, desc: number): boolean {
+  return (lo & (((desc >>> DESC.ELEMENT_SHIFT) || (desc & DESC.SIZE)) - 1)) !== 0;
 }

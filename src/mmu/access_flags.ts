@@ -8,6 +8,6 @@ export const ACCESS = {
   ALIGNED: 0x40,
   /** A read-modify-write: needs read and write permission, and RAM. */
   RMW: 0x80,
-  /** Two elements of half the size (LDP, STP): alignment is that of an element. */
-  PAIR: 0x100,
+  /** From this bit on, the bytes (1 to 8) of an element where there are several: alignment is that of an element. */
+  ELEMENT_SHIFT: 8,
 } as const;

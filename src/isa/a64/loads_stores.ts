@@ -116,7 +116,7 @@ function pair(name: string, mode: "000" | "001" | "010" | "011"): Definition {
     derive: { offset: (f) => signExtend(f.imm7, 7) * (f.opc === 2 ? 8 : 4) },
     exec(e, { opc, L, offset, Rt2, Rn, Rt }) {
       const base = e.base(Rn), moved = e.let(base.add(offset.s64()));
-      const address = mode === "001" ? base : moved, options = { pair: true };
+      const address = mode === "001" ? base : moved, options = { element: opc === 2 ? 8 : 4 } as const;
       if (opc === 2) {
         if (L) {
           const both = e.load128(address, options);
