@@ -256,6 +256,7 @@ Deno.test("-device loader takes files, data and start addresses", () => {
       [{ kind: "start", address: 0x1234, cpu: 2 }, null],
     ],
   }, board(512, 3));
+  assert.equal(p.entry, RAM + 0x1000, "cpu-num=0 goes before the kernel's entry");
   assert.deepEqual([...p.entries], [[0, RAM + 0x1000], [1, RAM + MiB], [2, 0x1234]]);
   assert.equal(find(p, /as-is/)!.address, RAM + 2 * MiB);
   assert.deepEqual([...find(p, /loader data/)!.bytes], [0x78, 0x56, 0x34, 0x12]);

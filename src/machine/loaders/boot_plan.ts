@@ -28,7 +28,7 @@ export interface BootPlan {
   readonly entry: number;
   /** X0 of CPU 0; X1 to X3 are 0. */
   readonly x0: number;
-  /** Start addresses by CPU number, beyond `entry`, from `-device loader,cpu-num=`. */
+  /** Start addresses by CPU number from `-device loader,cpu-num=`; that of CPU 0 is also `entry`. */
   readonly entries: ReadonlyMap<number, number>;
   /** Bytes of flash 0 to map as ROM, a multiple of 4 KiB. */
   readonly firmwareBytes: number;
@@ -168,8 +168,8 @@ export function planBoot(config: PlanConfig, images: MachineImages, board: Board
   const flashEnd = Math.max(0, ...loads.filter((l) => l.address < flash.base + flash.size).map(endOf));
   return {
     loads: loads.filter((load) => load.memoryBytes > 0),
-    entry: kernel?.entry ?? flash.base,
-    x0: kernel?.isLinux === true ? dtb!.address : 0,
+    entry: entries.get(0) ?? kernel?.entry ?? flash.base,
+    x0: kernel?.isLinux === true && !entries.has(0) ? dtb!.address : 0,
     entries,
     firmwareBytes: alignUp(flashEnd, PAGE_BYTES),
     fwCfgItems: firmwareItems(config, images),
