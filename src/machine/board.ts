@@ -11,7 +11,7 @@ import type { GuestErrors } from "../../devices/registers.ts";
 import { EmptyVirtioSlot, VIRTIO_SLOT_BYTES } from "../../devices/virtio_slot.ts";
 import { cpuModel } from "../arch/models.ts";
 import { assert } from "../base/errors.ts";
-import type { PhysicalBus } from "../memory/bus.ts";
+import type { MmioRegion, PhysicalBus } from "../memory/bus.ts";
 import { PAGE_BYTES } from "../memory/host_map.ts";
 import type { Line } from "../memory/line.ts";
 import { featuresLeftOut, type MachineConfig } from "./config.ts";
@@ -107,7 +107,27 @@ export interface BoardSurroundings {
   readonly fwCfgItems?: ReadonlyMap<number, Uint8Array>;
   readonly fwCfgFiles?: ReadonlyMap<string, Uint8Array>;
   readonly guestErrors: GuestErrors;
+  /** Told of every register access, for the trace; absent costs nothing. */
+  readonly onAccess?: OnAccess;
 }
+
+export type OnAccess = (device: string, write: boolean, offset: number, bytes: number, value: number) => void;
+
+/** A region that tells of its accesses. */
+const observed = (region: MmioRegion, onAccess: OnAccess): MmioRegion => ({
+  name: region.name,
+  base: region.base,
+  size: region.size,
+  read: (offset, bytes, cpu) => {
+    const value = region.read(offset, bytes, cpu);
+    onAccess(region.name, false, offset, bytes, value);
+    return value;
+  },
+  write: (offset, bytes, value, cpu) => {
+    onAccess(region.name, true, offset, bytes, value);
+    region.write(offset, bytes, value, cpu);
+  },
+});
 
 /** The built devices that the machine talks to. */
 export interface BoardDevices {
@@ -127,7 +147,8 @@ export const BOARD_STATE_BYTES = PL011_STATE.size + PL031_STATE.size + PL061_STA
 
 /** Builds the board's devices (all but the interrupt controller) and puts them on the bus. */
 export function buildDevices(board: Board, around: BoardSurroundings): BoardDevices {
-  const { bus, memory, guestErrors } = around;
+  const { bus, memory, guestErrors, onAccess } = around;
+  const add = (region: MmioRegion) => bus.addRegion(onAccess === undefined ? region : observed(region, onAccess));
   assert(around.firmwareBytes % PAGE_BYTES === 0, "firmware consists of whole pages");
   let stateBase = around.stateBase;
   const take = (bytes: number) => (stateBase += bytes) - bytes;
@@ -152,13 +173,13 @@ export function buildDevices(board: Board, around: BoardSurroundings): BoardDevi
     items: around.fwCfgItems ?? new Map(),
     files: around.fwCfgFiles ?? new Map(),
   });
-  for (const region of [uart, rtc, gpio, fwCfg]) bus.addRegion(region);
+  for (const region of [uart, rtc, gpio, fwCfg]) add(region);
   for (const { kind, name, windows } of board.devices) {
-    if (kind === "virtio-mmio") bus.addRegion(new EmptyVirtioSlot(name, windows[0]!.base, guestErrors));
+    if (kind === "virtio-mmio") add(new EmptyVirtioSlot(name, windows[0]!.base, guestErrors));
     if (kind !== "flash") continue;
     windows.forEach(({ base, size }, bank) => {
       const used = bank === 0 ? around.firmwareBytes : 0;
-      if (used < size) bus.addRegion(new EmptyFlash(`${name}${bank}`, base + used, size - used, guestErrors));
+      if (used < size) add(new EmptyFlash(`${name}${bank}`, base + used, size - used, guestErrors));
     });
   }
   return {

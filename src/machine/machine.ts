@@ -56,6 +56,13 @@ const UNMAPPED = tracePoint(
     `${write ? "write" : "read"} of ${bytes} bytes at 0x${pa.toString(16)}: nothing there`,
 );
 
+const ACCESS = tracePoint(
+  "device",
+  "access",
+  (device: string, write: boolean, offset: number, bytes: number, value: number) =>
+    `${device} ${write ? "write" : "read"} of ${bytes} bytes at 0x${offset.toString(16)}: 0x${value.toString(16)}`,
+);
+
 /** Why a machine no longer runs. */
 export type Power = "on" | "off" | "reset";
 
@@ -132,6 +139,7 @@ export class Machine {
       wallSeconds: around.wallSeconds,
       fwCfgItems: this.plan.fwCfgItems,
       guestErrors,
+      ...(trace.on("device") ? { onAccess: (...access) => trace.emit(ACCESS, ...access) } : {}),
     });
 
     const decoder = new Decoder(A64, model.features);

@@ -127,7 +127,7 @@ Deno.test("the board's devices are on the bus, with their interrupts", () => {
   });
   assert.equal(board.hasVhe, false);
   assert.deepEqual([board.cpus[15]!.mpidr, board.cpus[17]!.mpidr], [15, 0x101]);
-  const input = [0x41];
+  const input = [0x41], accesses: string[] = [];
   const devices = buildDevices(board, {
     bus,
     memory,
@@ -137,6 +137,7 @@ Deno.test("the board's devices are on the bus, with their interrupts", () => {
     serial: { transmit: () => true, receive: () => input.shift() ?? -1 },
     wallSeconds: () => 5,
     guestErrors: () => {},
+    onAccess: (...access) => accesses.push(access.join(" ")),
   });
   assert.ok(BOARD_STATE_BYTES < 0x1000);
   assert.equal(bus.regions.length, 4 + 32 + 2);
@@ -148,6 +149,7 @@ Deno.test("the board's devices are on the bus, with their interrupts", () => {
   devices.pump();
   assert.deepEqual(lines, ["1 true"]);
   assert.equal(bus.read(0x0900_0000, 4, 0), 0x41);
+  assert.deepEqual(accesses.slice(-2), ["pl011 true 56 4 16", "pl011 false 0 4 65"]);
   bus.write(0x0903_0408, 4, 8, 0);
   bus.write(0x0903_0410, 4, 8, 0);
   devices.powerButton(true);
