@@ -2,7 +2,7 @@
 //   deno run -A bench/profile.ts KERNEL [INITRD] [APPEND]   runs until power-off or 60 s, adds to bench/profile.json
 //   deno run -A bench/profile.ts --write N                  writes the N most frequent to src/jit/hot_shapes.json
 
-import { hostClock } from "../src/base/clock.ts";
+import { hostClock, hostWallSeconds } from "../src/base/clock.ts";
 import { silentTracer } from "../src/base/trace.ts";
 import { createMemory } from "../src/machine/daemon.ts";
 import type { MachineImages } from "../src/machine/config.ts";
@@ -46,7 +46,7 @@ function profile(kernel: string, initrd: string | undefined, append: string | un
   const machine = new Machine(command.config, images, {
     memory,
     clock,
-    wallSeconds: () => Math.floor(Date.now() / 1000),
+    wallSeconds: hostWallSeconds,
     random: (count) => new Uint8Array(count).fill(7),
     trace: silentTracer(),
     serial: { transmit: (byte) => (Deno.stdout.writeSync(new Uint8Array([byte])), true), receive: () => -1 },

@@ -17,3 +17,6 @@ export function hostClock(): Clock {
     ticks: () => last = Math.max(last, Math.floor((performance.now() - start) * (COUNTER_HZ / 1000))),
   };
 }
+
+/** Host wall time in seconds since 1970, for the real-time clock. */
+export const hostWallSeconds = (): number => Math.floor(Date.now() / 1000);

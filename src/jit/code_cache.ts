@@ -1,7 +1,10 @@
 // Predecoded code pages. A 4 KiB page of guest code has 1024 records of 16 bytes and one that marks its end. Records are
 // filled when they are first executed and emptied when the guest writes to their words, so self-modifying code needs no
-// more than that. When the pool is full, everything is dropped and predecoded again.
+// more than that. A page that is only written to any more (its code is gone, the memory has another use) becomes dormant:
+// its records are emptied and stores to it are fast again, until it is executed. When the pool is full, everything is
+// dropped and predecoded again.
 
+import { extract } from "../base/bits.ts";
 import { assert } from "../base/errors.ts";
 import { type Definition, rawFields } from "../isa/define.ts";
 import type { Decoder } from "../isa/decoder.ts";
@@ -12,6 +15,12 @@ const RECORDS = PAGE_BYTES / 4;
 /** An odd multiple of a cache line, so that pages do not compete for the same sets. */
 const STRIDE = RECORDS * RECORD_BYTES + 64;
 const CAPACITY = Math.floor(HOST_MAP.codePool.size / STRIDE);
+/** So many stores without execution in between make a page dormant. */
+const DORMANT_AFTER = 32;
+/** In codeMap: the page's records are all empty, and stores to it are not watched. */
+const DORMANT = 1;
+/** Words of the end record after the handler number. */
+const END = { HOST_PAGE: 1, STORES: 2 } as const;
 /** How many instructions are predecoded ahead of the one that was asked for. */
 const AHEAD = 32;
 
@@ -45,27 +54,40 @@ export class CodeCache {
   }
   /** Whether the page at this host address has predecoded code. */
   isCodePage(hostPage: number): boolean {
-    return this.#u32[this.#mapIndex(hostPage)] !== 0;
+    const entry = this.#u32[this.#mapIndex(hostPage)]!;
+    return entry !== 0 && (entry & DORMANT) === 0;
   }
   /** Address of the records of the page at this host address; they are made if there are none. */
   recordsFor(hostPage: number): number {
     const index = this.#mapIndex(hostPage), found = this.#u32[index]!;
-    if (found) return found;
+    if (found) return (found & ~DORMANT) >>> 0;
     if (this.#used === CAPACITY) this.flush();
     const base = HOST_MAP.codePool.base + this.#used++ * STRIDE;
     this.#u32.fill(0, base >>> 2, (base + STRIDE) >>> 2);
-    const end = (base + RECORDS * RECORD_BYTES) >>> 2;
+    const end = endRecord(base);
     this.#u32[end] = HANDLER.PAGE_END;
-    this.#u32[end + 1] = hostPage;
-    this.#u32[index] = base;
-    this.protect(hostPage);
+    this.#u32[end + END.HOST_PAGE] = hostPage;
+    this.#u32[index] = base | DORMANT;
     return base;
   }
   /** The guest, a device or a debugger wrote to `bytes` bytes at this host address. */
   invalidate(hostAddress: number, bytes: number) {
-    for (let at = hostAddress - (hostAddress % 4); at < hostAddress + bytes; at += 4) {
-      const inPage = at % PAGE_BYTES, records = this.#u32[this.#mapIndex(at - inPage)];
-      if (records) this.#u32[(records + inPage * 4) >>> 2] = HANDLER.UNDECODED;
+    const end = hostAddress + bytes;
+    for (let at = hostAddress - (hostAddress % 4); at < end;) {
+      const inPage = at % PAGE_BYTES, page = at - inPage, index = this.#mapIndex(page), records = this.#u32[index]!;
+      const stop = Math.min(end, page + PAGE_BYTES);
+      if (records !== 0 && (records & DORMANT) === 0) {
+        const stores = endRecord(records) + END.STORES;
+        if (++this.#u32[stores]! > DORMANT_AFTER) {
+          this.#u32.fill(0, records >>> 2, (records + RECORDS * RECORD_BYTES) >>> 2);
+          this.#u32[index] = records | DORMANT;
+        } else {
+          for (let offset = inPage; page + offset < stop; offset += 4) {
+            this.#u32[(records + offset * 4) >>> 2] = HANDLER.UNDECODED;
+          }
+        }
+      }
+      at = page + PAGE_BYTES;
     }
   }
   /** Drops all predecoded pages. */
@@ -81,8 +103,14 @@ export class CodeCache {
     const { codePool } = HOST_MAP,
       page = Math.floor((record - codePool.base) / STRIDE),
       base = codePool.base + page * STRIDE;
-    const first = (record - base) / RECORD_BYTES, hostPage = this.#u32[(base + RECORDS * RECORD_BYTES + 4) >>> 2]!;
+    const first = (record - base) / RECORD_BYTES, end = endRecord(base), hostPage = this.#u32[end + END.HOST_PAGE]!;
     assert(first < RECORDS && hostPage, "a record of a predecoded page");
+    this.#u32[end + END.STORES] = 0;
+    const index = this.#mapIndex(hostPage);
+    if (this.#u32[index]! & DORMANT) {
+      this.#u32[index] = base;
+      this.protect(hostPage);
+    }
     const pending: { at: number; word: number; shape: Shape }[] = [];
     for (let n = first; n < Math.min(first + AHEAD, RECORDS); n++) {
       const at = base + n * RECORD_BYTES, word = this.#u32[(hostPage >>> 2) + n]!;
@@ -112,11 +140,13 @@ export class CodeCache {
   #shape(word: number, index: number): { shape: Shape; ends: boolean } {
     const definition = this.decoder.decode(word), offset = branchOffset(definition, word);
     const near = offset !== undefined && index * 4 + offset >= 0 && index * 4 + offset < PAGE_BYTES;
-    const shape = shapeOf(definition, word, near);
-    const known = this.#shapes.get(shape.key);
+    // Everything a shape can depend on, without building the semantics to find out what it does depend on.
+    const at31 = definition.fields.map((f) => f.kind === "R" && extract(word, f.lsb, f.width) === 31 ? "1" : "0");
+    const selectors = definition.selectors.map((f) => extract(word, f.lsb, f.width));
+    const key = `${definition.name}/${selectors}/${at31.join("")}/${near}`, known = this.#shapes.get(key);
     if (known) return known;
-    const fresh = { shape, ends: definition.endsBlock };
-    this.#shapes.set(shape.key, fresh);
+    const fresh = { shape: shapeOf(definition, word, near), ends: definition.endsBlock };
+    this.#shapes.set(key, fresh);
     return fresh;
   }
   #write(at: number, number: number, shape: Shape, word: number) {
@@ -137,6 +167,9 @@ export class CodeCache {
     u16[at >>> 1] = number;
   }
 }
+
+/** Word index of the end record. */
+const endRecord = (base: number): number => (base + RECORDS * RECORD_BYTES) >>> 2;
 
 /** The byte offset of a pc-relative branch, undefined for any other instruction. */
 function branchOffset(definition: Definition, word: number): number | undefined {

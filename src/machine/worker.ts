@@ -2,7 +2,7 @@
 // and output cross in shared rings; it sleeps on its bell when every vCPU waits.
 
 /// <reference lib="deno.worker" />
-import { COUNTER_HZ, hostClock } from "../base/clock.ts";
+import { COUNTER_HZ, hostClock, hostWallSeconds } from "../base/clock.ts";
 import { errorLine, HostError } from "../base/errors.ts";
 import { Tracer } from "../base/trace.ts";
 import { HOST_MAP } from "../memory/host_map.ts";
@@ -22,7 +22,7 @@ function run({ config, memory, images }: StartMessage) {
   const machine = new Machine(config, images, {
     memory,
     clock,
-    wallSeconds: () => Math.floor(Date.now() / 1000),
+    wallSeconds: hostWallSeconds,
     random: (count) => crypto.getRandomValues(new Uint8Array(count)),
     trace: new Tracer(config.trace.groups, (line) => channel.writeTrace(line)),
     serial: {
