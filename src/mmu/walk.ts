@@ -245,7 +245,7 @@ export class Walker {
     const old = this.#lo;
     let pa = at;
     if (c.stage2) {
-      const ipa = this.ipa;
+      const ipa = this.ipa, lasting = this.lasting;
       if (!this.#stage2(c, at, ACCESS.WRITE, options & WALK.UPDATE)) {
         this.s1ptw = true;
         this.updating = true;
@@ -253,6 +253,7 @@ export class Walker {
         return false;
       }
       this.ipa = ipa;
+      this.lasting = lasting;
       pa = this.#pa2;
     }
     if (!this.#bus.isWritablePage(pa)) return this.#fail(1, FAULT.EXTERNAL_WALK, level);

@@ -406,9 +406,10 @@ Deno.test("updates of stage 1 descriptors need stage 2's write permission", () =
   assert.equal(go(bench, EL1, 0x1234n), "stage 2 permission 3 on walk");
   assert.equal(bench.walker.updating, true);
   assert.equal(bench.walker.ipa, ipaOf(at3));
-  allow(tables[2]!);
+  allow(tables[2]!, S2RW | S2_NORMAL | AF | 3n | 2n << 53n);
   assert.equal(go(bench, EL1, 0x1234n), 0x4010_0234);
   assert.equal(bench.read64(at3) & AF, AF);
+  assert.equal(bench.walker.lasting, 7, "what stage 2 permits for the table does not matter to the page");
 });
 
 Deno.test("stage 2 dirty state is updated where VTCR_EL2 says so", () => {
