@@ -384,6 +384,11 @@ export class Builder {
     if (reg.is31 && reg.place === 31) return;
     this.#write({ kind: "setX", reg, value });
   }
+  /** Whether the register is number 31, where that selects other semantics. */
+  is31(reg: Reg): boolean {
+    reg.analysis?.needs31.add(reg.name);
+    return reg.is31;
+  }
   /** A base register of a load or store, with the SP alignment check where it is SP. */
   base(reg: Reg): Int {
     reg.analysis?.needs31.add(reg.name);

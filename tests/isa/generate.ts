@@ -2,7 +2,7 @@
 // access goes: the address is evaluated from the IR and the base register moved so that it falls into the data page.
 
 import { type Definition, fields31, instantiate, matches, rawFields } from "../../src/isa/define.ts";
-import type { Block, Builder, Effect, Expr } from "../../src/isa/ir.ts";
+import type { AccessOptions, Block, Builder, Effect, Expr } from "../../src/isa/ir.ts";
 import { DOUBLE, HALF, SINGLE } from "../../src/isa/softfloat.ts";
 import { CASE_PC, CODE_BASE, DATA_BASE, PAGE_BYTES, type TestCase } from "./oracle.ts";
 import type { Random } from "./random.ts";
@@ -34,7 +34,7 @@ export function randomWord(random: Random, definition: Definition): number | und
 /** What a word's semantics do, as far as a test has to know. */
 export interface Traits {
   /** Memory accesses in order. */
-  accesses: { address: Expr; bytes: number; aligned: boolean; isStore: boolean }[];
+  accesses: { address: Expr; bytes: number; aligned: boolean; several: boolean; isStore: boolean }[];
   jump?: Expr;
   /** Sets or clears the exclusive monitor. */
   exclusive?: boolean;
@@ -50,20 +50,22 @@ export function traitsOf(definition: Definition, word: number): Traits {
   const ir = instantiate(definition, word, "translate", fields31(definition, word));
   const traits: Traits = { accesses: [], lets: new Map() };
   const visit = (e: Effect) => {
-    const access = (address: Expr, bytes: number, aligned: boolean, isStore: boolean) =>
-      traits.accesses.push({ address, bytes, aligned, isStore });
+    const access = (address: Expr, bytes: number, options: AccessOptions, isStore: boolean) => {
+      const { aligned = false, element = bytes } = options;
+      traits.accesses.push({ address, bytes, aligned, several: element < bytes, isStore });
+    };
     switch (e.kind) {
       case "let":
         traits.lets.set(e.temp, e.value);
         break;
       case "load":
-        access(e.address, e.bytes, e.options.aligned ?? false, false);
+        access(e.address, e.bytes, e.options, false);
         break;
       case "store":
-        access(e.address, e.bytes, e.options.aligned ?? false, true);
+        access(e.address, e.bytes, e.options, true);
         break;
       case "rmwAddress":
-        access(e.address, e.bytes, true, true);
+        access(e.address, e.bytes, { aligned: true }, true);
         break;
       case "choose":
         for (const block of [e.then, e.else] as Block[]) block.effects.forEach(visit);
