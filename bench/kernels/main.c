@@ -56,8 +56,19 @@ static uint64_t ticks(void)
     return value;
 }
 
+void failed(uint64_t esr, uint64_t elr);
+void failed(uint64_t esr, uint64_t elr)
+{
+    print("bench failed: exception ");
+    print_number(esr, 16);
+    print(" at ");
+    print_number(elr, 16);
+    put('\n');
+}
+
 void main(void)
 {
+    *(volatile uint32_t *)0x09000030 = 0x301; // UARTCR: enabled, both directions
     for (size_t i = 0; i < sizeof KERNELS / sizeof KERNELS[0]; i++) {
         KERNELS[i].run(KERNELS[i].rounds / 20 + 1);
         uint64_t start = ticks(), checksum = KERNELS[i].run(KERNELS[i].rounds), end = ticks();

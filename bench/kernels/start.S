@@ -31,6 +31,8 @@ _start:
         str     x3, [x0, #16]
         add     x3, x3, x2
         str     x3, [x0, #24]
+        adrp    x9, vectors
+        add     x9, x9, :lo12:vectors
         mov     x4, #0xff04             // attribute 0: device nGnRE, 1: normal write-back
         mov     x6, #0x1005             // SCTLR: M, C, I
         mrs     x7, CurrentEL
@@ -38,6 +40,7 @@ _start:
         b.ne    3f
 
         ldr     x5, =0x80823519         // T0SZ 25, write-back, inner shareable, 40 bits
+        msr     vbar_el2, x9
         msr     mair_el2, x4
         msr     tcr_el2, x5
         msr     ttbr0_el2, x0
@@ -49,11 +52,13 @@ _start:
         msr     sctlr_el2, x8
         isb
         bl      main
+off_el2:
         ldr     w0, =0x84000008         // PSCI SYSTEM_OFF
         smc     #0
         b       4f
 
 3:      ldr     x5, =0x200803519        // the same, and no walks of TTBR1
+        msr     vbar_el1, x9
         msr     mair_el1, x4
         msr     tcr_el1, x5
         msr     ttbr0_el1, x0
@@ -65,10 +70,31 @@ _start:
         msr     sctlr_el1, x8
         isb
         bl      main
+off_el1:
         ldr     w0, =0x84000008
         hvc     #0
 4:      wfi
         b       4b
+
+// No exception is expected: say which, and end.
+        .balign 2048
+vectors:
+        .rept   16
+        b       exception
+        .balign 128
+        .endr
+exception:
+        mrs     x19, CurrentEL
+        cmp     x19, #8
+        b.ne    5f
+        mrs     x0, esr_el2
+        mrs     x1, elr_el2
+        bl      failed
+        b       off_el2
+5:      mrs     x0, esr_el1
+        mrs     x1, elr_el1
+        bl      failed
+        b       off_el1
 
         .bss
         .balign 4096
