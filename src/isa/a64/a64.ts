@@ -6,6 +6,14 @@ import { BRANCHES } from "./branches.ts";
 import { DATA_IMMEDIATE } from "./data_immediate.ts";
 import { DATA_REGISTER } from "./data_register.ts";
 import { LOADS_STORES } from "./loads_stores.ts";
+import { SIMD_CRYPTO } from "./simd_crypto.ts";
+import { SIMD_LOADS_STORES } from "./simd_loads_stores.ts";
+import { SIMD_PERMUTE } from "./simd_permute.ts";
+import { SIMD_SHIFT } from "./simd_shift.ts";
+import { SIMD_STRUCTURES } from "./simd_structures.ts";
+import { SIMD_THREE_DIFFERENT } from "./simd_three_different.ts";
+import { SIMD_THREE_SAME } from "./simd_three_same.ts";
+import { SIMD_TWO_REGISTER } from "./simd_two_register.ts";
 import { SYSTEM } from "./system.ts";
 
 export const A64: readonly Definition[] = [
@@ -15,4 +23,12 @@ export const A64: readonly Definition[] = [
   ...LOADS_STORES,
   ...ATOMICS,
   ...SYSTEM,
+  ...SIMD_LOADS_STORES,
+  ...SIMD_STRUCTURES,
+  ...SIMD_THREE_SAME,
+  ...SIMD_THREE_DIFFERENT,
+  ...SIMD_TWO_REGISTER,
+  ...SIMD_SHIFT,
+  ...SIMD_PERMUTE,
+  ...SIMD_CRYPTO,
 ];
