@@ -59,7 +59,12 @@ const SINGLE: readonly Definition[] = [
   insn({
     name: "LDR, STR (SIMD, register offset)",
     bits: "size:2 111 1 00 q:1 L:1 1 Rm:5 option:3 S:1 10 Rn|SP:5 Vt:5",
-    asm: (f) => `${text(f)}, [${base(f.Rn)}, ${xName(f.Rm, f.option & 1)}, ${EXTENDS[f.option]} #${f.S * logOf(f)}]`,
+    asm(f) {
+      const name = f.option === 3 ? "lsl" : EXTENDS[f.option], amount = f.S ? ` #${logOf(f)}` : "";
+      return `${text(f)}, [${base(f.Rn)}, ${xName(f.Rm, f.option & 1)}${
+        f.S || f.option !== 3 ? `, ${name}${amount}` : ""
+      }]`;
+    },
     when: (f) => isTransfer(f) && (f.option & 2) !== 0,
     exec: (e, f) =>
       transfer(e, logOf(f), f.L, f.Vt, e.base(f.Rn).add(extend(e, f.Rm, 1, f.option, f.S ? logOf(f) : 0))),

@@ -3,7 +3,7 @@
 
 import { type Definition, insn, xName } from "../define.ts";
 import { put, splat, take } from "../vector.ts";
-import { arrangement, LETTERS, vText } from "./simd_shared.ts";
+import { LETTERS, sText, vText } from "./simd_shared.ts";
 
 /** Names and lanes of a result of `n` elements, from two registers of `n` elements each. */
 const PERMUTE: Readonly<Record<number, readonly [string, (i: number, n: number) => number]>> = {
@@ -54,7 +54,18 @@ function expandHalf(f: { immabc: number; immdefgh: number }): bigint {
 const invert = (x: bigint, yes: number): bigint => yes ? BigInt.asUintN(64, ~x) : x;
 /** ORR and BIC: an odd mode below 12. */
 const isLogical = (mode: number): boolean => mode < 12 && (mode & 1) === 1;
-const hex = (x: bigint): string => `#0x${x.toString(16)}`;
+
+/** The value of VFPExpandImm() as a number. */
+function floatOf(f: { immabc: number; immdefgh: number }): number {
+  const byte = (f.immabc << 5) | f.immdefgh, exponent = (((byte >> 4) & 7) ^ 4) - 3;
+  return (byte >> 7 ? -1 : 1) * (1 + (byte & 15) / 16) * 2 ** exponent;
+}
+/** Destination, byte and shift of a modified immediate below mode 14. */
+function shiftedText(f: { Q: number; immmode: number; immabc: number; immdefgh: number; Vd: number }): string {
+  const { immmode: mode } = f,
+    shift = mode < 12 ? `lsl #${4 * (mode & (mode < 8 ? 6 : 2))}` : `msl #${8 << (mode & 1)}`;
+  return `${vText(f.Vd, mode < 8 || mode > 11 ? 2 : 1, f.Q)}, #${(f.immabc << 5) | f.immdefgh}, ${shift}`;
+}
 
 export const SIMD_PERMUTE: readonly Definition[] = [
   insn({
@@ -166,9 +177,12 @@ export const SIMD_PERMUTE: readonly Definition[] = [
   insn({
     name: "MOVI, MVNI, FMOV (vector, immediate)",
     bits: "0 Q:1 immop:1 0111100000 immabc:3 immmode:4 01 immdefgh:5 Vd:5",
-    asm: (f) => {
-      const name = f.immmode === 15 ? "fmov" : f.immop && f.immmode < 14 ? "mvni" : "movi";
-      return `${name} v${f.Vd}.${arrangement(f.immmode === 15 && !f.immop ? 2 : 3, f.Q)}, ${hex(expandImmediate(f))}`;
+    asm(f) {
+      const byte = (f.immabc << 5) | f.immdefgh;
+      if (f.immmode === 15) return `fmov ${vText(f.Vd, 2 + f.immop, f.Q)}, #${floatOf(f).toFixed(8)}`;
+      if (f.immmode < 14) return `${f.immop ? "mvni" : "movi"} ${shiftedText(f)}`;
+      if (!f.immop) return `movi ${vText(f.Vd, 0, f.Q)}, #${byte}`;
+      return `movi ${f.Q ? vText(f.Vd, 3, 1) : sText(f.Vd, 3)}, #0x${expandImmediate(f).toString(16)}`;
     },
     when: (f) => !isLogical(f.immmode) && !(f.immmode === 15 && f.immop && !f.Q),
     derive: { value: (f) => invert(expandImmediate(f), f.immmode < 14 ? f.immop : 0) },
@@ -177,7 +191,7 @@ export const SIMD_PERMUTE: readonly Definition[] = [
   insn({
     name: "FMOV (vector, immediate, half precision)",
     bits: "0 Q:1 0 0111100000 immabc:3 1111 11 immdefgh:5 Vd:5",
-    asm: (f) => `fmov ${vText(f.Vd, 1, f.Q)}, ${hex(expandHalf(f) & 0xffffn)}`,
+    asm: (f) => `fmov ${vText(f.Vd, 1, f.Q)}, #${floatOf(f).toFixed(8)}`,
     feature: "FEAT_FP16",
     derive: { value: expandHalf },
     exec: (e, { Q, value, Vd }) => put(e, Vd, splat(3, value), Q ? 128 : 64),
@@ -185,7 +199,7 @@ export const SIMD_PERMUTE: readonly Definition[] = [
   insn({
     name: "ORR, BIC (vector, immediate)",
     bits: "0 Q:1 clear:1 0111100000 immabc:3 immmode:4 01 immdefgh:5 Vd:5",
-    asm: (f) => `${f.clear ? "bic" : "orr"} ${vText(f.Vd, f.immmode < 8 ? 2 : 1, f.Q)}, ${hex(expandImmediate(f))}`,
+    asm: (f) => `${f.clear ? "bic" : "orr"} ${shiftedText(f)}`,
     when: (f) => isLogical(f.immmode),
     derive: { value: expandImmediate },
     exec(e, { Q, clear, value, Vd }) {
