@@ -41,7 +41,7 @@ function rows(test: TestCase, ours: Result, theirs: Outcome, image: Uint8Array, 
   // Where one of several accesses faults, or a part of a wide one, the others may or may not have happened.
   const faults = theirs.signal === SIGNAL.SEGV || theirs.signal === SIGNAL.BUS, accesses = traits?.accesses ?? [];
   const partialMemory = faults && accesses.some((a) => a.isStore);
-  const partial = faults && (accesses.length > 1 || accesses.some((a) => a.bytes > 8));
+  const partial = faults && (accesses.length > 1 || accesses.some((a) => a.bytes > 8 || a.several));
   for (let i = 0; i < 32 && !partial; i++) {
     row(i === 31 ? "sp" : `x${i}`, hex(test.x[i]!), hex(ours.x[i]!), hex(theirs.x[i]!));
   }
@@ -67,6 +67,7 @@ function isSame(ours: Result, theirs: Outcome, image: Uint8Array, test: TestCase
   if ((ours.fpsr ^ theirs.fpsr) & FPSR_MASK) return false;
   for (let i = 0; i < 32; i++) if (ours.x[i] !== theirs.x[i]) return false;
   for (let i = 0; i < 64; i++) if (ours.v[i] !== theirs.v[i]) return false;
+  if (!theirs.diffLength && !test.patchLength) return isEqual(ours.data, image);
   const diff = changed(theirs), from = theirs.diffOffset, patch = test.patchOffset, patchEnd = patch + test.patchLength;
   for (let i = 0; i < image.length; i++) {
     const expected = i >= from && i < from + diff.length
@@ -76,6 +77,12 @@ function isSame(ours: Result, theirs: Outcome, image: Uint8Array, test: TestCase
       : image[i];
     if (ours.data[i] !== expected) return false;
   }
+  return true;
+}
+function isEqual(a: Uint8Array, b: Uint8Array): boolean {
+  const x = new Uint32Array(a.buffer, a.byteOffset, a.length >> 2),
+    y = new Uint32Array(b.buffer, b.byteOffset, b.length >> 2);
+  for (let i = 0; i < x.length; i++) if (x[i] !== y[i]) return false;
   return true;
 }
 function same(a: Uint8Array, b: Uint8Array, at: number): boolean {

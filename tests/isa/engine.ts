@@ -2,10 +2,11 @@
 // page at the oracle's addresses, with its signals standing for exceptions. Everything around the instructions (system
 // registers, translation) is left out: helpers that belong to it end a case as `unsupported`.
 
+import { type Feature, FEATURES } from "../../src/arch/features.ts";
 import { CONTINUE, LEAVE } from "../../src/cpu/status.ts";
 import { VCPU, type VcpuState } from "../../src/cpu/vcpu.ts";
 import { Decoder } from "../../src/isa/decoder.ts";
-import type { Definition, Feature } from "../../src/isa/define.ts";
+import type { Definition } from "../../src/isa/define.ts";
 import { HELPERS } from "../../src/isa/helpers.ts";
 import { softFloatHelper } from "../../src/isa/softfloat/operations.ts";
 import { CodeCache } from "../../src/jit/code_cache.ts";
@@ -29,22 +30,7 @@ export interface Result {
   data: Uint8Array;
 }
 
-export const ALL_FEATURES: ReadonlySet<Feature> = new Set<Feature>([
-  "FEAT_LSE",
-  "FEAT_RDM",
-  "FEAT_FP16",
-  "FEAT_DotProd",
-  "FEAT_LRCPC",
-  "FEAT_CRC32",
-  "FEAT_AES",
-  "FEAT_PMULL",
-  "FEAT_SHA1",
-  "FEAT_SHA256",
-  "FEAT_PAN",
-  "FEAT_UAO",
-  "FEAT_DPB",
-  "FEAT_RAS",
-]);
+export const ALL_FEATURES: ReadonlySet<Feature> = new Set(FEATURES);
 
 const CONTEXT = 1n << 2n, BUDGET = 64;
 const HOST_DATA = HOST_MAP.ram.base + 0x1_0000, HOST_CODE = HOST_MAP.ram.base + 0x2_0000;

@@ -99,15 +99,14 @@ function unpredictable(definition: Definition, word: number, ir: Builder, traits
   if (new Set(written).size !== written.length || new Set(vectors).size !== vectors.length) return "UNPREDICTABLE";
   if (!traits.accesses.length) return undefined;
   const raw = rawFields(definition, word), base = raw["Rn"];
-  const status = raw["Rs"];
-  if (traits.exclusive && status !== undefined) {
+  const operands = definition.fields.filter((f) => f.kind === "R");
+  if (traits.exclusive && operands.some((f) => f.name === "Rs")) {
     // The status register of a store-exclusive is neither base nor data.
-    if ([base, raw["Rt"], raw["Rt2"]].includes(status)) return "UNPREDICTABLE";
+    if (operands.some((f) => f.name !== "Rs" && raw[f.name] === raw["Rs"])) return "UNPREDICTABLE";
   }
   const isWrittenBack = ir.writes.some((w) => w.kind === "setX" && w.reg.name === "Rn");
   if (base === undefined || base === 31 || !isWrittenBack) return undefined;
-  const data = definition.fields.filter((f) => f.kind === "R" && f.name !== "Rn");
-  return data.some((f) => raw[f.name] === base) ? "UNPREDICTABLE" : undefined;
+  return operands.some((f) => f.name !== "Rn" && raw[f.name] === base) ? "UNPREDICTABLE" : undefined;
 }
 
 function usesSysreg(ir: Builder): boolean {

@@ -35,17 +35,11 @@ interface Tally {
   excluded: Map<string, number>;
 }
 
-function randomImage(random: Random): Uint8Array<ArrayBuffer> {
-  const image = new Uint8Array(PAGE_BYTES);
-  for (let i = 0; i < image.length; i++) image[i] = random.u32();
-  return image;
-}
-
 Deno.test({
   name: "every instruction definition agrees with qemu-aarch64",
   ignore,
   async fn() {
-    const definitions = await allDefinitions(), random = new Random(SEED), image = randomImage(random);
+    const definitions = await allDefinitions(), random = new Random(SEED), image = random.bytes(PAGE_BYTES);
     const chosen = definitions.filter((d) => ONLY.test(d.name));
     const tallies = new Map<Definition, Tally>();
     const batch = new Batch(), plans: Plan[] = [];

@@ -26,6 +26,9 @@ export class Random {
   bits(width: number): bigint {
     return BigInt.asUintN(width, this.u64());
   }
+  bytes(n: number): Uint8Array<ArrayBuffer> {
+    return Uint8Array.from({ length: n }, () => this.u32());
+  }
   /** True once in `n`. */
   once(n: number): boolean {
     return this.below(n) === 0;
