@@ -9,7 +9,9 @@ import { assert } from "../base/errors.ts";
 import { type Definition, rawFields } from "../isa/define.ts";
 import type { Decoder } from "../isa/decoder.ts";
 import { HOST_MAP, PAGE_BYTES } from "../memory/host_map.ts";
-import { HANDLER, type Interpreter, RECORD_BYTES, type Shape, shapeOf } from "./interpreter.ts";
+import { HANDLER, RECORD_BYTES } from "./frames.ts";
+import type { Interpreter } from "./interpreter.ts";
+import { type Shape, shapeOf } from "./shape.ts";
 
 const RECORDS = PAGE_BYTES / 4;
 /** An odd multiple of a cache line, so that pages do not compete for the same sets. */

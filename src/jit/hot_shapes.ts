@@ -5,7 +5,7 @@
 import type { Decoder } from "../isa/decoder.ts";
 import { UNALLOCATED } from "../isa/decoder.ts";
 import rows from "./hot_shapes.json" with { type: "json" };
-import { type Shape, shapeOf } from "./interpreter.ts";
+import { type Shape, shapeOf } from "./shape.ts";
 
 /** The inline shapes that exist on this CPU model. */
 export function hotShapes(decoder: Decoder): Shape[] {

@@ -5,7 +5,7 @@ import type { Vcpu } from "../cpu/core.ts";
 import * as exceptions from "../cpu/exceptions.ts";
 import * as sysregs from "../cpu/sysreg_access.ts";
 import { softFloatHelper } from "../isa/softfloat/operations.ts";
-import type { Imports } from "../jit/interpreter.ts";
+import type { Imports } from "../jit/linker.ts";
 import { HOST_MAP, VCPU_BLOCK } from "../memory/host_map.ts";
 import type { Machine } from "./machine.ts";
 
