@@ -20,6 +20,7 @@ export const QEMU: Machine = { name: "qemu", command: "qemu-system-aarch64", arg
 export class Run {
   readonly #child: Deno.ChildProcess;
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #listening: Promise<void>;
   readonly #startMs = performance.now();
   #output = "";
   #ended = false;
@@ -35,7 +36,7 @@ export class Run {
       stderr: "inherit",
     }).spawn();
     this.#input = this.#child.stdin.getWriter();
-    this.#listen();
+    this.#listening = this.#listen();
   }
 
   get elapsedMs(): number {
@@ -88,6 +89,7 @@ export class Run {
   async end(limitMs: number): Promise<number> {
     const timer = setTimeout(() => this.#child.kill("SIGKILL"), limitMs);
     const { code } = await this.#child.status;
+    await this.#listening;
     clearTimeout(timer);
     await this.#input.close().catch(() => {});
     return code;
