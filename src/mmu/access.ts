@@ -9,7 +9,7 @@ import type { VcpuState } from "../cpu/vcpu.ts";
 import type { PhysicalBus } from "../memory/bus.ts";
 import { ACCESS as DESC } from "./access_flags.ts";
 import { Contexts } from "./context.ts";
-import type { Controls, Features, TranslationRegisters } from "./controls.ts";
+import { type Controls, type Features, REGIME, type TranslationRegisters } from "./controls.ts";
 import { ACCESS, type Access, FAULT, type Fault, type FaultSink, newFault } from "./fault.ts";
 import { instructionSyndrome } from "./syndrome.ts";
 import { CACHED, CACHED_DEVICE, Tlb } from "./tlb.ts";
@@ -144,12 +144,12 @@ export class Mmu {
 
   /** Record address for state.pc after refilling the fetch TLB, or FAULTED. */
   fetch(): number {
-    const lo = this.state.pcLo, hi = this.state.pcHi;
+    const context = this.contexts.current(false), c = this.contexts.controls(context >>> 2), lo = this.state.pcLo;
+    const hi = this.#untag(c);
     if ((lo & 3) !== 0) {
       this.faults.pcAlignmentFault();
       return FAULTED;
     }
-    const context = this.contexts.current(false), c = this.contexts.controls(context >>> 2);
     const at = this.#translate(context, c, lo, hi, ACCESS.FETCH, false);
     if (at < 0) return FAULTED;
     const host = this.tlb.cache[at + CACHED.HOST]! >>> 0;
@@ -158,6 +158,18 @@ export class Mmu {
     const records = this.#code.recordsFor(host);
     this.tlb.fillFetch(context, lo, hi, records);
     return records + ((lo & 0xffc) << 2);
+  }
+
+  /**
+   * Replaces an ignored top byte of state.pc, as branches do (AArch64.BranchAddr()), and answers its high word. Generated
+   * code leaves that to the fetch: the fetch TLB never has a tagged address.
+   */
+  #untag(c: Controls): number {
+    const { state } = this, hi = state.pcHi, upper = (hi & 0x80_0000) !== 0;
+    if (hi >>> 24 === (upper ? 0xff : 0)) return hi;
+    if (c.regime === REGIME.EL2) return c.low.topByteIgnored ? state.pcHi = hi & 0xff_ffff : hi;
+    if (!(upper ? c.high : c.low).topByteIgnored) return hi;
+    return state.pcHi = upper ? (hi | 0xff00_0000) >>> 0 : hi & 0xff_ffff;
   }
 
   /** Finds or makes the cached translation that permits `access`; -1 after a fault was taken. */

@@ -68,6 +68,21 @@ Deno.test("a read fills the read TLB only, a write the write TLB, a fetch the fe
   assert.equal(bench.pcFaults, 1);
 });
 
+Deno.test("fetches replace an ignored top byte of the pc", () => {
+  const { bench, map, mmu } = el1(), { state } = bench;
+  map(0x2000n, RAM);
+  bench.set({ TCR_EL1: bench.registers.TCR_EL1 | 3n << 37n });
+  for (const [tagged, plain] of [[0x5a00_0000_0000_2000n, 0x2000n], [0xa5ff_ff80_0000_2004n, 0xffff_ff80_0000_2004n]]) {
+    state.pc = tagged!;
+    assert.notEqual(mmu.fetch(), FAULTED);
+    assert.equal(state.pc, plain);
+  }
+  bench.set({ TCR_EL1: bench.registers.TCR_EL1 & ~(3n << 37n) });
+  state.pc = 0x5a00_0000_0000_2000n;
+  assert.equal(mmu.fetch(), FAULTED);
+  assert.equal(bench.taken[0]!.vaHi, 0x5a00_0000);
+});
+
 Deno.test("faults carry address, direction and status", () => {
   const { bench, map, mmu } = el1();
   map(0x2000n, RAM, RO);
