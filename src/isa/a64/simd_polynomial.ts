@@ -1,7 +1,19 @@
-// Products of polynomials over GF(2) with integer multiplication: where the factors' bits are four apart, the carries of
-// the at most sixteen terms of one position cannot reach the next, and the lowest bit of each sum is their parity.
+// Products of polynomials over GF(2). Bytes: shifted copies of one factor, one for each bit of the other. Doublewords:
+// integer multiplication; where the factors' bits are four apart, the carries of the at most sixteen terms of one position
+// cannot reach the next, and the lowest bit of each sum is their parity.
 
 import { i64, type Int } from "../ir.ts";
+import type { Vec } from "../vector.ts";
+
+/** Product over GF(2) of elements with factors below 256. */
+export function polynomialProduct(a: Vec, b: Vec): Vec {
+  let sum = a.every(0);
+  for (let i = 0; i < 8; i++) {
+    const bit = b.every(1 << i);
+    sum = sum.xor(b.and(bit).eq(bit).and(a.shl(i)));
+  }
+  return sum;
+}
 
 const EVERY_FOURTH = 0x1111_1111_1111_1111n;
 

@@ -5,8 +5,8 @@ import { type Definition, insn } from "../define.ts";
 import type { Builder } from "../ir.ts";
 import { type Bits, put, putHalf, saturated, saturatedWhere, take, Vec } from "../vector.ts";
 import { type FixedBits, hasSize, nameOf, type Names, sText, vText } from "./simd_shared.ts";
-import { carrylessProduct } from "./simd_polynomial.ts";
-import { elementOf, elementText, polynomialProduct } from "./simd_three_same.ts";
+import { carrylessProduct, polynomialProduct } from "./simd_polynomial.ts";
+import { elementOf, elementText } from "./simd_three_same.ts";
 
 interface Operands {
   readonly e: Builder;

@@ -4,6 +4,7 @@
 import { type Definition, type Feature, insn } from "../define.ts";
 import type { Builder } from "../ir.ts";
 import { type Bits, put, saturated, saturatedWhere, take, Vec } from "../vector.ts";
+import { polynomialProduct } from "./simd_polynomial.ts";
 import { type FixedBits, hasSize, nameOf, type Names, sText, vText } from "./simd_shared.ts";
 
 interface Operands {
@@ -212,16 +213,6 @@ function shiftByRegister({ e, U, a, b }: Operands, how: { rounding?: boolean; sa
 /** (x + 1) >> 1 without overflow. */
 export function halveUp(U: number, x: Vec): Vec {
   return x.shr(U, 1).add(x.and(x.every(1)));
-}
-
-/** Product over GF(2) of elements with factors below 256. */
-export function polynomialProduct(a: Vec, b: Vec): Vec {
-  let sum = a.every(0);
-  for (let i = 0; i < 8; i++) {
-    const bit = b.every(1 << i);
-    sum = sum.xor(b.and(bit).eq(bit).and(a.shl(i)));
-  }
-  return sum;
 }
 
 /** The high half of 2ab. Only the square of the smallest number overflows, to that number: its complement is the limit. */

@@ -17,12 +17,12 @@ interface Row {
   readonly names: Names;
   /** Bits 16 to 12. */
   readonly opcode: FixedBits;
-  /** Element sizes for each of the names, of the vector and of the scalar form. */
+  /** Element sizes of the vector and of the scalar form. */
   readonly sizes: string;
   readonly scalar?: string;
   /** The result's elements are twice as wide and half as many. */
   readonly long?: boolean;
-  /** Text of a further operand. */
+  /** Compares with zero. */
   readonly zero?: boolean;
   readonly op: (o: Operands) => Vec;
 }
