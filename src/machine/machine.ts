@@ -170,6 +170,7 @@ export class Machine {
         bus: this.bus,
         code: this.code,
         faults: faultSink(vcpu),
+        trace,
       })
     );
     this.reset();

@@ -5,12 +5,13 @@
 // With stage 1 off, data accesses are to Device-nGnRnE memory and fault when unaligned, as SCTLR_ELx.A = 1 makes all
 // accesses. Such pages are not put into the data TLBs, since a TLB hit knows nothing of alignment inside a page.
 
+import { tracePoint, Tracer } from "../base/trace.ts";
 import type { VcpuState } from "../cpu/vcpu.ts";
 import type { PhysicalBus } from "../memory/bus.ts";
 import { ACCESS as DESC } from "./access_flags.ts";
 import { Contexts } from "./context.ts";
 import { type Controls, type Features, REGIME, type TranslationRegisters } from "./controls.ts";
-import { ACCESS, type Access, FAULT, type Fault, type FaultSink, newFault } from "./fault.ts";
+import { ACCESS, type Access, FAULT, type Fault, faultName, type FaultSink, newFault } from "./fault.ts";
 import { instructionSyndrome } from "./syndrome.ts";
 import { CACHED, CACHED_DEVICE, Tlb } from "./tlb.ts";
 import { PERMIT, WALK, Walker } from "./walk.ts";
@@ -23,6 +24,17 @@ export interface CodeCache {
   /** Address of the page's records, which are made if there are none. */
   recordsFor(hostPage: number): number;
 }
+
+const FAULTS = tracePoint(
+  "mmu",
+  "fault",
+  (cpu: number, { fsc, stage, s1ptw, fetch, write, vaLo, vaHi, ipa }: Fault) => {
+    const what = fetch ? "fetch from" : write ? "write to" : "read of";
+    const where = stage === 2 ? `, IPA 0x${ipa.toString(16)}, stage 2${s1ptw ? " of the walk" : ""}` : ", stage 1";
+    return `CPU ${cpu} ${what} 0x${((BigInt(vaHi) << 32n) | BigInt(vaLo)).toString(16)}${where}: ${faultName(fsc)}`;
+  },
+);
+const MMU = Tracer.bit("mmu");
 
 /** Results of dataRead and dataWrite below any host address. */
 export const FAULTED = 0, DONE = 1;
@@ -39,6 +51,7 @@ export interface MmuParts {
   readonly bus: PhysicalBus;
   readonly code: CodeCache;
   readonly faults: FaultSink;
+  readonly trace: Tracer;
 }
 
 export class Mmu {
@@ -51,7 +64,9 @@ export class Mmu {
   readonly faults: FaultSink;
   /** The fault that was reported last. */
   readonly fault: Fault = newFault();
-  readonly #cpu: number;
+  /** Number of the vCPU. */
+  readonly cpu: number;
+  readonly trace: Tracer;
   readonly #bus: PhysicalBus;
   readonly #code: CodeCache;
   readonly #bytes: Uint8Array;
@@ -59,7 +74,8 @@ export class Mmu {
   readonly #transferBytes: Uint8Array;
 
   constructor(parts: MmuParts) {
-    this.#cpu = parts.cpu;
+    this.cpu = parts.cpu;
+    this.trace = parts.trace;
     this.#bus = parts.bus;
     this.#code = parts.code;
     this.state = parts.state;
@@ -105,7 +121,7 @@ export class Mmu {
     if (at < 0) return FAULTED;
     const { cache } = this.tlb, host = cache[at + CACHED.HOST]!;
     if (host === 0) {
-      if (this.#bus.readInto(this.tlb.physical(at, lo), bytes, this.#transfer, this.#cpu)) return DONE;
+      if (this.#bus.readInto(this.tlb.physical(at, lo), bytes, this.#transfer, this.cpu)) return DONE;
       return this.#abort(FAULT.EXTERNAL, lo, hi, false);
     }
     if ((cache[at + CACHED.FLAGS]! & CACHED_DEVICE) === 0 && !c.alignmentCheck) {
@@ -129,7 +145,7 @@ export class Mmu {
     const pa = this.tlb.physical(at, lo);
     if (host === 0 || !this.#bus.isWritablePage(pa)) {
       if (rmw) return this.#abort(FAULT.UNSUPPORTED_ATOMIC, lo, hi, false);
-      if (this.#bus.writeFrom(pa, bytes, this.#transfer, this.#cpu)) return DONE;
+      if (this.#bus.writeFrom(pa, bytes, this.#transfer, this.cpu)) return DONE;
       return this.#abort(FAULT.EXTERNAL, lo, hi, true);
     }
     const address = (host >>> 0) + (lo & 4095);
@@ -199,7 +215,7 @@ export class Mmu {
     const next = this.tlb.physical(second, nextLo), out = this.#transferBytes;
     out.fill(0);
     for (let i = 0; i < bytes; i++) {
-      const value = this.#bus.read(i < count ? pa + i : next + i - count, 1, this.#cpu);
+      const value = this.#bus.read(i < count ? pa + i : next + i - count, 1, this.cpu);
       if (value < 0) return this.#abort(FAULT.EXTERNAL, lo, hi, false);
       out[i] = value;
     }
@@ -217,7 +233,7 @@ export class Mmu {
     const next = this.tlb.physical(second, nextLo), data = this.#transferBytes;
     for (let i = 0; i < bytes; i++) {
       // The bus tells predecoded code.
-      if (!this.#bus.write(i < count ? pa + i : next + i - count, 1, data[i]!, this.#cpu)) {
+      if (!this.#bus.write(i < count ? pa + i : next + i - count, 1, data[i]!, this.cpu)) {
         return this.#abort(FAULT.EXTERNAL, lo, hi, true);
       }
     }
@@ -233,7 +249,7 @@ export class Mmu {
     const host = this.tlb.cache[at + CACHED.HOST]! >>> 0, pa = this.tlb.physical(at, block);
     if (host === 0) {
       for (let i = 0; i < 64; i += 4) {
-        if (this.#bus.write(pa + i, 4, 0, this.#cpu)) continue;
+        if (this.#bus.write(pa + i, 4, 0, this.cpu)) continue;
         this.#abort(FAULT.EXTERNAL, lo, hi, true);
         return false;
       }
@@ -294,6 +310,7 @@ export class Mmu {
     const { fault } = this;
     fault.vaLo = lo >>> 0;
     fault.vaHi = hi >>> 0;
+    if ((this.trace.mask & MMU) !== 0) this.trace.emit(FAULTS, this.cpu, fault);
     if (fault.fetch) this.faults.instructionAbort(fault);
     else this.faults.dataAbort(fault);
   }

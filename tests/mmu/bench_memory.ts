@@ -1,6 +1,7 @@
 // A small machine for MMU tests: one vCPU block, RAM, registers as a plain object, and a builder of translation tables that
 // shares nothing with the walk under test.
 
+import { Tracer } from "../../src/base/trace.ts";
 import { struct } from "../../src/base/struct.ts";
 import { VCPU, type VcpuState } from "../../src/cpu/vcpu.ts";
 import { type CodeCache, Mmu } from "../../src/mmu/access.ts";
@@ -157,14 +158,11 @@ export function firstLevel(granule: number, inputBits: number): number {
   }
 }
 
-export interface TakenFault extends Fault {
-  pc: boolean;
-}
-
 /** A bench with an Mmu; faults are collected instead of taken. */
 export class MmuBench extends Bench {
   readonly state: VcpuState = VCPU.at(this.buffer, 0);
   readonly taken: Fault[] = [];
+  readonly traced: string[] = [];
   pcFaults = 0;
   readonly codePages = new Set<number>();
   readonly invalidated: number[][] = [];
@@ -191,6 +189,7 @@ export class MmuBench extends Bench {
       bus: this.bus,
       code,
       faults: { dataAbort: take, instructionAbort: take, pcAlignmentFault: () => void this.pcFaults++ },
+      trace: new Tracer(["mmu"], (line) => void this.traced.push(line)),
     });
   }
 
