@@ -94,6 +94,8 @@ Deno.test({
     // Each definition is tried once: whether it stays in registers shows in its semantics.
     const usable = definitions.filter((d) => {
       const word = randomWord(random, d);
+      // FPSR's AArch32 flags exist in QEMU and not here.
+      if (d.name === "MSR FPSR") return false;
       if (word === undefined || d.name.startsWith("M") && d.insn.bits.includes("_CRn")) return false;
       const traits = traitsOf(d, word), ir = instantiate(d, word, "translate", fields31(d, word));
       return (!traits.excluded || traits.excluded === "UNPREDICTABLE") && !traits.accesses.length && !traits.jump &&
