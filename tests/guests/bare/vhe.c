@@ -123,6 +123,7 @@ SNIPPET(fp_add, "fadd d0, d0, d0");
 SNIPPET(read_ctr, "mrs x6, ctr_el0");
 SNIPPET(read_daif, "mrs x7, daif");
 SNIPPET(zva, "dc zva, x1");
+SNIPPET(cvac, "dc cvac, x1");
 SNIPPET(read_cntvct, "mrs x8, cntvct_el0");
 SNIPPET(read_cntpct, "mrs x9, cntpct_el0");
 SNIPPET(read_cntp_ctl, "mrs x10, cntp_ctl_el0");
@@ -153,16 +154,18 @@ static void processes(void) {
         isb();
         print("UCT, UCI, DZE, UMA %u\n", on);
         try("MRS CTR_EL0", PSTATE_EL0, read_ctr);
-        try_with("DC ZVA", PSTATE_EL0, zva, 0, 0x40800000, 0);
+        try_with("DC CVAC", PSTATE_EL0, cvac, 0, 0x40800000, 0);
+        if (!on) /* with the MMU off it may not complete */
+            try_with("DC ZVA", PSTATE_EL0, zva, 0, 0x40800000, 0);
         try("MRS DAIF", PSTATE_EL0, read_daif);
     }
     WRITE(SCTLR_EL2, SCTLR_EL2_RES1 | controls);
     isb();
 
     section("EL0 with E2H and TGE: HCR_EL2's traps do not count");
-    host(HCR_TGE | HCR_TID2 | HCR_TDZ);
+    host(HCR_TGE | HCR_TID2 | HCR_TPC);
     try("MRS CTR_EL0, TID2", PSTATE_EL0, read_ctr);
-    try_with("DC ZVA, TDZ", PSTATE_EL0, zva, 0, 0x40800000, 0);
+    try_with("DC CVAC, TPC", PSTATE_EL0, cvac, 0, 0x40800000, 0);
     host(HCR_TGE | HCR_IMO | HCR_VI);
     try("VI", PSTATE_EL0, masked_count);
     try("VI", PSTATE_EL2H, unmask_and_count);
