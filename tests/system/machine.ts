@@ -46,7 +46,13 @@ export class TestMachine {
 
   /** A machine that starts with these instructions at the base of its RAM, at EL2 if it has it. */
   static withCode(words: readonly number[], traceGroups: readonly TraceGroup[] = []): TestMachine {
-    const command = parseCommandLine([...BOARD, "-device", `loader,addr=0x${RAM_BASE.toString(16)},cpu-num=0`, "-m", "16"]);
+    const command = parseCommandLine([
+      ...BOARD,
+      "-device",
+      `loader,addr=0x${RAM_BASE.toString(16)},cpu-num=0`,
+      "-m",
+      "16",
+    ]);
     if (command.kind !== "run") throw new Error("these options do not run a machine");
     const config: MachineConfig = { ...command.config, trace: { groups: traceGroups, file: null } };
     const none: MachineImages = { demo: [], kernel: null, initrd: null, dtb: null, bios: null, loaders: [null] };
