@@ -5,6 +5,7 @@ import { ATOMICS } from "./atomics.ts";
 import { BRANCHES } from "./branches.ts";
 import { DATA_IMMEDIATE } from "./data_immediate.ts";
 import { DATA_REGISTER } from "./data_register.ts";
+import { FP_SCALAR } from "./fp_scalar.ts";
 import { LOADS_STORES } from "./loads_stores.ts";
 import { SIMD_CRYPTO } from "./simd_crypto.ts";
 import { SIMD_LOADS_STORES } from "./simd_loads_stores.ts";
@@ -31,4 +32,5 @@ export const A64: readonly Definition[] = [
   ...SIMD_SHIFT,
   ...SIMD_PERMUTE,
   ...SIMD_CRYPTO,
+  ...FP_SCALAR,
 ];
