@@ -248,8 +248,25 @@ static void others(void) {
     WRITE(ICH_HCR_EL2, 0);
 }
 
+/* Taking an exception leaves the condition flags alone; a trapped MSR (immediate) has Op2 before Op1 in its syndrome. */
+SNIPPET(svc_1, "svc #1");
+SNIPPET(daifset, "msr daifset, #15");
+
+static void exception_entry(void) {
+    static const uint64_t flags = UINT64_C(0xa) << 28;
+    struct outcome outcome;
+
+    section("exception entry");
+    outcome = run(PSTATE_EL0 | flags, svc_1);
+    print("%-5s flags at the vector: %lx\n", (outcome.entry & UINT64_C(0xf) << 28) == flags ? "ok" : "WRONG",
+          outcome.entry >> 28 & 0xf);
+    outcome = run(PSTATE_EL0, daifset);
+    expect("MSR DAIFSet, #15 at EL0, UMA 0", &outcome, 1, 0x400, 0x620cd3fe, 0, ANY);
+}
+
 void program(void) {
     world_reset();
+    exception_entry();
     stack_alignment();
     device_alignment();
     cache_maintenance();

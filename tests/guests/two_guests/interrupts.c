@@ -8,7 +8,7 @@
 #include "../lib/gic.h"
 #include "hyp.h"
 
-#define TIME_SLICE_US 2000
+#define TIME_SLICE_US 10000
 #define LIST_REGISTERS 2 /* as many as GUEST_REGISTERS switches; every implementation has at least these */
 #define SLICES_PRINTED 12
 

@@ -26,7 +26,7 @@ void guest_main(void) {
     print("guest A: scratch 0x%lx, signed byte %ld, count %u\n", whole, signed_byte, count);
 
     print("guest A sleeps for three ticks of its virtual timer\n");
-    wait_for_ticks(3, 1000);
+    wait_for_ticks(3, 3000);
     print("guest A had its ticks\n");
 
     uint64_t wrong = run_user();

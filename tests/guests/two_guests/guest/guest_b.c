@@ -32,7 +32,7 @@ void guest_main(void) {
     print("guest B: its own scratch 0x%x, its own count %u\n", TALLY(uint16_t, TALLY_SCRATCH), count);
 
     print("guest B sleeps for two ticks of its virtual timer\n");
-    wait_for_ticks(2, 1500);
+    wait_for_ticks(2, 4000);
     print("guest B had its ticks\n");
 
     uint64_t wrong = run_user();

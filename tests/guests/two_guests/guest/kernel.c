@@ -123,7 +123,7 @@ void wait_for_ticks(unsigned count, uint64_t microseconds) {
 unsigned aborts_taken(void) { return aborts; }
 
 uint64_t run_user(void) {
-    start_ticks(4, 1000);
+    start_ticks(4, 7000);
     uint64_t result = enter_user(USER_BASE, USER_STACK + 0x1000);
     WRITE(CNTV_CTL_EL0, 0);
     return result;
