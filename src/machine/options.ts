@@ -73,6 +73,11 @@ export function completeConfig(draft: Draft): MachineConfig {
     if (draft.initrd !== null) throw new UsageError("option -initrd needs -kernel");
   }
   if (draft.traceFile !== null && draft.traceGroups.length === 0) throw new UsageError("option -D needs -d");
+  for (const { cpu } of draft.loaders.flatMap((l) => l.kind === "data" ? [] : [l])) {
+    if (cpu !== null && cpu >= draft.cpuCount) {
+      throw new UsageError(`option -device: cpu-num ${cpu}: there are ${draft.cpuCount} CPUs`);
+    }
+  }
   const virtualization = draft.virtualization ?? !draft.explicitBoard;
   const demo = draft.kernel === null && draft.bios === null && draft.loaders.length === 0 && draft.dumpDtb === null;
   if (demo && !virtualization) {
@@ -81,7 +86,7 @@ export function completeConfig(draft: Draft): MachineConfig {
   return {
     board: { gicVersion, virtualization },
     cpu: { model: draft.cpuModel ?? "cortex-a57", features: draft.features },
-    cpuCount: 1,
+    cpuCount: draft.cpuCount,
     ramSizeBytes: draft.ramSizeBytes ?? DEFAULT_RAM_BYTES,
     demo,
     kernel: draft.kernel,

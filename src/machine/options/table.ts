@@ -2,6 +2,7 @@
 // parser, `--help`, completions and the README's table are derived from it.
 
 import { cpuModel } from "../../arch/models.ts";
+import { HOST_MAP } from "../../memory/host_map.ts";
 import { UsageError } from "../../base/errors.ts";
 import { isTraceGroup, TRACE_GROUPS, type TraceGroup } from "../../base/trace.ts";
 import {
@@ -24,6 +25,7 @@ export interface Draft {
   dumpDtb: string | null;
   cpuModel: CpuModel | null;
   features: { name: CpuFeature; on: boolean }[];
+  cpuCount: number;
   ramSizeBytes: number | null;
   kernel: string | null;
   initrd: string | null;
@@ -48,6 +50,7 @@ export const newDraft = (): Draft => ({
   dumpDtb: null,
   cpuModel: null,
   features: [],
+  cpuCount: 1,
   ramSizeBytes: null,
   kernel: null,
   initrd: null,
@@ -97,21 +100,28 @@ function applyCpu(draft: Draft, { model, ...features }: Given<typeof CPU_FIELDS>
   draft.features = Object.entries(features).map(([name, on]) => ({ name: name as CpuFeature, on: on === true }));
 }
 
-const ONE: ValueKind<number> = {
-  form: "1",
-  parse(value) {
-    const number = count("N", 1, 8).parse(value);
-    if (number > 1) throw new UsageError(`${number} CPUs: several CPUs are not implemented yet`);
-    return number;
-  },
-};
+/** As many vCPUs as the layout of the shared memory has blocks for. */
+const MAX_CPUS = HOST_MAP.vcpus.count;
+const UP_TO_MAX = count(`1…${MAX_CPUS}`, 1, MAX_CPUS);
 const SMP_FIELDS = {
-  cpus: field(ONE, "number of CPUs"),
-  sockets: field(ONE, "accepted"),
-  cores: field(ONE, "accepted"),
-  threads: field(ONE, "accepted"),
-  maxcpus: field(ONE, "accepted"),
+  cpus: field(UP_TO_MAX, "number of CPUs"),
+  maxcpus: field(UP_TO_MAX, "at least cpus; CPUs cannot be added later"),
+  sockets: field(UP_TO_MAX, "with cores and threads: must multiply to the number of CPUs"),
+  cores: field(UP_TO_MAX, "see sockets"),
+  threads: field(UP_TO_MAX, "see sockets"),
 };
+
+function applySmp(draft: Draft, { cpus, maxcpus, sockets, cores, threads }: Given<typeof SMP_FIELDS>): void {
+  const topology = sockets !== undefined || cores !== undefined || threads !== undefined;
+  const product = (sockets ?? 1) * (cores ?? 1) * (threads ?? 1), number = cpus ?? (topology ? product : maxcpus ?? 1);
+  const most = maxcpus ?? number;
+  if (number > MAX_CPUS) throw new UsageError(`${number} CPUs are too many: ${MAX_CPUS} is the most`);
+  if (most < number) throw new UsageError(`maxcpus ${most} is less than the ${number} CPUs`);
+  if (topology && product !== most) {
+    throw new UsageError(`sockets, cores and threads make ${product} CPUs, not ${most}`);
+  }
+  draft.cpuCount = number;
+}
 
 const LOADER_FIELDS = {
   driver: field(choice("loader"), "the device"),
@@ -121,7 +131,7 @@ const LOADER_FIELDS = {
   data: field(U64, "a value to put into memory"),
   "data-len": field(count("1…8", 1, 8), "its size in bytes"),
   "data-be": field(onOff, "store it big-endian"),
-  "cpu-num": field(count("N", 0, 0), "the CPU that starts there"),
+  "cpu-num": field(count("N", 0, MAX_CPUS - 1), "the CPU that starts there"),
 };
 
 function applyLoader(draft: Draft, given: Given<typeof LOADER_FIELDS>): void {
@@ -179,7 +189,7 @@ export const OPTIONS: readonly Option<Draft>[] = [
       draft.ramSizeBytes = given.size ?? null;
     },
   ),
-  fieldsOption("smp", "cpus", SMP_FIELDS, "number of CPUs; more than 1 is not implemented yet", () => {}),
+  fieldsOption("smp", "cpus", SMP_FIELDS, "number of CPUs", applySmp),
   option("kernel", FILE, "arm64 Image (plain or gzip), ELF or raw binary", (draft: Draft, file) => {
     draft.kernel = file;
   }),
