@@ -24,7 +24,7 @@ say pipe $(seq 1 1000 | grep 7 | wc -l)
 seq 1 20000 > /tmp/numbers
 say sum $(sha256sum < /tmp/numbers | cut -c1-64)
 i=0; while [ $i -lt 200 ]; do /bin/true; i=$((i+1)); done; say forks $i
-say awk $(awk 'BEGIN { x = 0; for (i = 1; i <= 1000; i++) x += sqrt(i) * 1.5; printf "%.6f", x }')
+say awk $(awk 'BEGIN { x = 0; for (i = 1; i <= 1000; i++) x += i * 1.5 / 7; printf "%.6f", x }')
 gzip -c /tmp/numbers > /tmp/n.gz; say gzip $(gunzip -c /tmp/n.gz | cmp - /tmp/numbers && echo same)
 mkdir -p /tmp/a/b; cp /tmp/numbers /tmp/a/b/c; mv /tmp/a/b/c /tmp/a/d; rm -r /tmp/a/b; say tmpfs $(ls /tmp/a) $(wc -c < /tmp/a/d)
 say machine $(uname -m)
@@ -34,13 +34,13 @@ async function expectedLines(): Promise<string[]> {
   const numbers = new TextEncoder().encode(Array.from({ length: 20000 }, (_, n) => `${n + 1}\n`).join(""));
   const sum = new Uint8Array(await crypto.subtle.digest("SHA-256", numbers)).toHex();
   const sevens = Array.from({ length: 1000 }, (_, n) => String(n + 1)).filter((text) => text.includes("7")).length;
-  let roots = 0;
-  for (let i = 1; i <= 1000; i++) roots += Math.sqrt(i) * 1.5;
+  let sevenths = 0;
+  for (let i = 1; i <= 1000; i++) sevenths += i * 1.5 / 7;
   return [
     `pipe ${sevens}`,
     `sum ${sum}`,
     "forks 200",
-    `awk ${roots.toFixed(6)}`,
+    `awk ${sevenths.toFixed(6)}`,
     "gzip same",
     `tmpfs d ${numbers.length}`,
     "machine aarch64",
