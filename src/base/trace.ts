@@ -4,12 +4,9 @@
 /** Groups of `-d`, with the line that `-d help` shows. QEMU's names where QEMU has the group. */
 export const TRACE_GROUPS = {
   guest_errors: "what a guest does wrong: accesses to nowhere, malformed device accesses",
-  unimp: "what a guest asks for and this machine does not implement",
   int: "exceptions taken and returned from",
   mmu: "translation faults and TLB maintenance",
   sysreg: "system register accesses that trap or are undefined",
-  gic: "interrupts: pending, acknowledged, completed; list registers",
-  timer: "timer conditions and deadlines",
   psci: "PSCI calls",
   device: "device register accesses",
 } as const;
@@ -40,7 +37,7 @@ export function tracePoint<A extends readonly unknown[]>(
 
 /** One machine's trace: which groups are on, and where the lines go. */
 export class Tracer {
-  /** One bit per group that is on, for the cheapest test in a warm path: `tracer.mask & Tracer.bit("gic")`. */
+  /** One bit per group that is on, for the cheapest test in a warm path: `tracer.mask & Tracer.bit("int")`. */
   readonly mask: number;
 
   constructor(groups: Iterable<TraceGroup>, private readonly sink: (line: string) => void) {
