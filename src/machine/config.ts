@@ -138,5 +138,7 @@ export type WorkerMessage =
   | { readonly kind: "exit"; readonly code: number }
   /** The machine cannot be built from this input: one line. */
   | { readonly kind: "error"; readonly message: string }
+  /** The program itself failed: an error with its stack. */
+  | { readonly kind: "failure"; readonly message: string }
   /** The answer to `-machine dumpdtb=`. */
   | { readonly kind: "dtb"; readonly bytes: Uint8Array };

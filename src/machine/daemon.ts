@@ -148,6 +148,9 @@ function startWorker(url: URL, config: MachineConfig, outcome: Outcome, cleanup:
       case "error":
         outcome.fail(new HostError(data.message));
         break;
+      case "failure":
+        outcome.fail(new Error(`the machine failed: ${data.message}`));
+        break;
       case "dtb":
         writeDtb(config.dumpDtb, data.bytes).then(() => outcome.exit(0), outcome.fail);
         break;

@@ -3,7 +3,7 @@
 
 /// <reference lib="deno.worker" />
 import { COUNTER_HZ, hostClock, hostWallSeconds } from "../base/clock.ts";
-import { errorLine, HostError } from "../base/errors.ts";
+import { HostError } from "../base/errors.ts";
 import { Tracer } from "../base/trace.ts";
 import { HOST_MAP } from "../memory/host_map.ts";
 import { Channel, REQUEST } from "./channel.ts";
@@ -31,11 +31,19 @@ function run({ config, memory, images }: StartMessage) {
         channel.daemonBell.ring();
         return taken;
       },
-      receive: () => channel.uartInput.pop(),
+      receive() {
+        const byte = channel.uartInput.pop();
+        if (byte >= 0 && channel.uartInput.length === 0) channel.daemonBell.ring();
+        return byte;
+      },
     },
   });
   if (config.dumpDtb !== null) return tell({ kind: "dtb", bytes: machine.plan.deviceTree });
   tell({ kind: "ready" });
+  const { uart } = machine.devices;
+  const idle = () =>
+    !channel.hasRequests && !(uart.canReceive && channel.uartInput.length > 0) &&
+    !(uart.state.transmitCount > 0 && channel.uartOutput.space > 0);
   for (;;) {
     if (channel.hasRequests) {
       const requests = channel.takeRequests();
@@ -49,7 +57,6 @@ function run({ config, memory, images }: StartMessage) {
     if (machine.power === "reset") machine.reset();
     else if (!ran) {
       const wait = (machine.nextWakeUp() - clock.ticks()) / TICKS_PER_MS;
-      const idle = () => !channel.hasRequests && channel.uartInput.length === 0;
       if (wait > 0) channel.machineBell.wait(idle, Math.min(wait, LONGEST_SLEEP_MS));
     }
   }
@@ -59,6 +66,7 @@ self.onmessage = (event: MessageEvent<StartMessage>) => {
   try {
     run(event.data);
   } catch (error) {
-    tell({ kind: "error", message: error instanceof HostError ? error.message : errorLine(error) });
+    if (error instanceof HostError) tell({ kind: "error", message: error.message });
+    else tell({ kind: "failure", message: error instanceof Error ? (error.stack ?? error.message) : String(error) });
   }
 };
