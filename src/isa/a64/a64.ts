@@ -6,6 +6,8 @@ import { BRANCHES } from "./branches.ts";
 import { DATA_IMMEDIATE } from "./data_immediate.ts";
 import { DATA_REGISTER } from "./data_register.ts";
 import { FP_SCALAR } from "./fp_scalar.ts";
+import { FP_THREE_SAME } from "./fp_three_same.ts";
+import { FP_TWO_REGISTER } from "./fp_two_register.ts";
 import { LOADS_STORES } from "./loads_stores.ts";
 import { SIMD_CRYPTO } from "./simd_crypto.ts";
 import { SIMD_LOADS_STORES } from "./simd_loads_stores.ts";
@@ -33,4 +35,6 @@ export const A64: readonly Definition[] = [
   ...SIMD_PERMUTE,
   ...SIMD_CRYPTO,
   ...FP_SCALAR,
+  ...FP_THREE_SAME,
+  ...FP_TWO_REGISTER,
 ];
