@@ -2,6 +2,7 @@
 // (Debian's qemu-user) and returns the states afterwards. The layouts below are those of vector_runner.c.
 
 import { struct, type View } from "../../src/base/struct.ts";
+import { correctOutcome } from "./qemu_errata.ts";
 
 export const DATA_BASE = 0x1000_0000n, CODE_BASE = 0x2000_0000n, CODE_OFFSET = 0x800;
 export const PAGE_BYTES = 4096;
@@ -138,5 +139,9 @@ export async function runOracle(batch: Batch, options: OracleOptions = {}): Prom
         `${outcomes.length} (buffered) outcomes; next case: ${words.join(" ")}`,
     );
   }
+  outcomes.forEach((outcome, i) => {
+    const { words } = batch.at(i);
+    if (words[1] === BRK && outcome.signal === SIGNAL.TRAP) correctOutcome(outcome, words[0]!);
+  });
   return outcomes;
 }
