@@ -189,6 +189,11 @@ export class PhysicalBus {
     return range === undefined ? -1 : this.#view.getUint32(range.host + (pa - range.base), true);
   }
 
+  /** Tells of an instruction fetch that found no memory at `pa`; devices are not executable. */
+  refuseFetch(pa: number): void {
+    if (this.#regionAt(pa, 4) === undefined) this.onUnmapped(pa, 4, false);
+  }
+
   #pieces(pa: number, count: number, write: boolean, use: (host: number, at: number, bytes: number) => void): boolean {
     for (let at = 0; at < count;) {
       const range = this.#rangeAt(pa + at);

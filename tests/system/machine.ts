@@ -14,6 +14,9 @@ import { parseCommandLine } from "../../src/machine/options.ts";
 export const BOARD = ["-M", "virt,gic-version=3,virtualization=on", "-nic", "none", "-nographic"] as const;
 
 export const RAM_BASE = 0x4000_0000;
+/** Where tests put their own code: behind the device tree, which every reset puts at the base of RAM. */
+export const CODE_BASE = RAM_BASE + 0x20_0000;
+const START_OPTIONS = ["-device", `loader,addr=0x${CODE_BASE.toString(16)},cpu-num=0`, "-m", "16"] as const;
 
 export class TestMachine {
   readonly machine: Machine;
@@ -44,22 +47,20 @@ export class TestMachine {
     return new TestMachine(command.config, await readImages(command.config));
   }
 
-  /** A machine that starts with these instructions at the base of its RAM, at EL2 if it has it. */
+  /** A machine that starts with these instructions at CODE_BASE, at EL2. */
   static withCode(words: readonly number[], traceGroups: readonly TraceGroup[] = []): TestMachine {
-    const command = parseCommandLine([
-      ...BOARD,
-      "-device",
-      `loader,addr=0x${RAM_BASE.toString(16)},cpu-num=0`,
-      "-m",
-      "16",
-    ]);
+    const command = parseCommandLine([...BOARD, ...START_OPTIONS]);
     if (command.kind !== "run") throw new Error("these options do not run a machine");
     const config: MachineConfig = { ...command.config, trace: { groups: traceGroups, file: null } };
     const none: MachineImages = { demo: [], kernel: null, initrd: null, dtb: null, bios: null, loaders: [null] };
     const test = new TestMachine(config, none);
-    const code = new Uint8Array(Uint32Array.from(words).buffer);
-    test.machine.bus.writeBytes(RAM_BASE, code, true);
+    test.put(0, words);
     return test;
+  }
+
+  /** Puts instructions into RAM, `offset` bytes behind CODE_BASE. */
+  put(offset: number, words: readonly number[]): void {
+    this.machine.bus.writeBytes(CODE_BASE + offset, new Uint8Array(Uint32Array.from(words).buffer), true);
   }
 
   get output(): string {
