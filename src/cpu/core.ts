@@ -61,12 +61,14 @@ export class Vcpu {
 
   /**
    * The state after a warm reset, running: at the highest exception level with its stack pointer, interrupts masked.
-   * Everything that is architecturally UNKNOWN is zero. The caller sets `state.pc` and arguments.
+   * Everything that is architecturally UNKNOWN is zero. The caller sets `state.pc` and arguments. The count of retired
+   * instructions goes on.
    */
   reset(): void {
-    const { state, sys, model } = this, pending = state.pending;
+    const { state, sys, model } = this, { pending, retired } = state;
     state.bytes.fill(0);
     sys.bytes.fill(0);
+    state.retired = retired;
     // The lines are the state of the interrupt controller, not the CPU's.
     state.pending = pending & ~(PENDING.SERROR | PENDING.VSERROR);
     for (const name of SYSREG_NAMES) {

@@ -1,13 +1,12 @@
-// One machine: memory, bus, devices, vCPUs and the generated interpreter, put together from a configuration, and the loop
-// that runs it. It lives in a Worker, but knows no threads: the outside hands in a serial port, clocks and randomness, and
-// calls `runSlice` until the machine is off. Several vCPUs take turns, a slice each.
+// One machine: memory, bus, devices, vCPUs and the generated interpreter, put together from a configuration. It lives in a
+// Worker, but knows no threads: the outside hands in a serial port, clocks and randomness, and calls `runSlice` until the
+// machine is off (runner.ts). Several vCPUs take turns, see scheduler.ts.
 
 import { cpuModel } from "../arch/models.ts";
 import type { Clock } from "../base/clock.ts";
 import { assert } from "../base/errors.ts";
 import { tracePoint, type Tracer } from "../base/trace.ts";
 import { Vcpu } from "../cpu/core.ts";
-import { interruptDeliverable, interruptPending, takePendingInterrupt } from "../cpu/exceptions.ts";
 import { HALT } from "../cpu/vcpu.ts";
 import { GIC_STATE_BYTES, GicV3 } from "../gic/gic_v3.ts";
 import { A64 } from "../isa/a64/a64.ts";
@@ -28,6 +27,7 @@ import { faultSink, machineEnvironment } from "./environment.ts";
 import { type BootPlan, planBoot } from "./loaders/boot_plan.ts";
 import { MEMORY_MAP } from "./memory_map.ts";
 import { engineImports } from "./engine_imports.ts";
+import { Scheduler, SCHEDULER_STATE } from "./scheduler.ts";
 
 /** What a machine is handed. */
 export interface Surroundings {
@@ -41,12 +41,6 @@ export interface Surroundings {
   /** Counts executed shapes instead of running fast, see bench/profile.ts. */
   readonly profileAt?: number;
 }
-
-/** Instructions of a slice: the longest time (some 50 µs) that an event from outside waits. */
-const SLICE_INSTRUCTIONS = 20_000;
-/** Lowers a vCPU's limit so far that generated code leaves at the next taken branch: 2^26 instructions. */
-const FORCE_INSTRUCTIONS = 1 << 26;
-const FORCE_RECORDS = FORCE_INSTRUCTIONS << 4;
 
 const GUEST_ERROR = tracePoint("guest_errors", "device", (message: string) => message);
 const UNMAPPED = tracePoint(
@@ -76,11 +70,8 @@ export class Machine {
   readonly plan: BootPlan;
   readonly code: CodeCache;
   readonly interpreter: Interpreter;
-  /** Set by PSCI; `reset()` and the owner act on it between slices. */
-  power: Power = "on";
-  /** The vCPU that is in generated code, if any. */
-  #running: Vcpu | undefined;
-  #turn = 0;
+  readonly scheduler: Scheduler;
+  #power: Power = "on";
 
   /** Builds the machine and resets it. Throws HostError when the images do not fit. */
   constructor(config: MachineConfig, images: MachineImages, readonly around: Surroundings) {
@@ -123,12 +114,15 @@ export class Machine {
       clock,
       registers: this.vcpus.map((v) => v.sys),
       line: (cpu, intid) => this.gic.ppi(cpu, intid),
+      rearmed: (cpu) => this.scheduler.rearmed(cpu),
     });
     const stateBase = HOST_MAP.devices.base + Math.ceil(GIC_STATE_BYTES / 4096) * 4096;
+    const schedulerBase = stateBase + BOARD_STATE_BYTES;
     assert(
-      stateBase + BOARD_STATE_BYTES <= HOST_MAP.devices.base + HOST_MAP.devices.size,
+      schedulerBase + SCHEDULER_STATE.size <= HOST_MAP.devices.base + HOST_MAP.devices.size,
       "the devices' state has room",
     );
+    this.scheduler = new Scheduler(this, clock, buffer, schedulerBase);
     this.devices = buildDevices(board, {
       bus: this.bus,
       memory: buffer,
@@ -178,7 +172,8 @@ export class Machine {
 
   /** Power-on: memory as the loaders say, devices and vCPUs at reset, CPU 0 at the entry. */
   reset(): void {
-    this.power = "on";
+    this.#power = "on";
+    this.code.flush();
     for (const { address, bytes, memoryBytes, clear } of this.plan.loads) {
       assert(this.bus.writeBytes(address, bytes, true), "loads were checked to lie in memory");
       if (clear) this.bus.writeBytes(address + bytes.length, new Uint8Array(memoryBytes - bytes.length), true);
@@ -191,36 +186,30 @@ export class Machine {
       if (entry === undefined) state.halt = HALT.OFF;
       else state.pc = BigInt(entry);
       if (index === 0) state.x[0] = BigInt(this.plan.x0);
-      const mmu = this.mmus[index]!;
-      mmu.tlb.flush();
-      mmu.registersChanged();
+      this.mmus[index]!.flush();
       this.timers.update(index);
     }
+    this.scheduler.reset();
+  }
+
+  /** "off" or "reset": the guest asks for that, and the owner acts on it between slices. */
+  get power(): Power {
+    return this.#power;
+  }
+  set power(wish: Power) {
+    assert(this.#power === "on" && wish !== "on", "only a machine that is on asks to be reset or switched off");
+    this.#power = wish;
   }
 
   /** Turns the next vCPU that can run for one slice. Returns false when all of them wait. */
   runSlice(): boolean {
-    this.devices.pump();
-    for (let i = 0; i < this.vcpus.length; i++) {
-      const vcpu = this.vcpus[(this.#turn + i) % this.vcpus.length]!;
-      this.timers.update(vcpu.index);
-      if (!this.#awake(vcpu)) continue;
-      this.#turn = vcpu.index + 1;
-      this.#run(vcpu, SLICE_INSTRUCTIONS);
-      return true;
-    }
-    return false;
+    assert(this.#power === "on", "the machine is on");
+    return this.scheduler.runSlice();
   }
 
   /** The counter value at which a waiting machine must run again, Infinity if only an event from outside can wake it. */
   nextWakeUp(): number {
-    let at = Infinity;
-    for (const { index, state } of this.vcpus) {
-      if (state.halt === HALT.OFF) continue;
-      at = Math.min(at, this.timers.nextDeadline(index));
-      if (state.halt === HALT.WFE) at = Math.min(at, this.timers.nextStreamEvent(index));
-    }
-    return at;
+    return this.scheduler.nextWakeUp();
   }
 
   /** SEV, or an event from an event stream. */
@@ -230,63 +219,13 @@ export class Machine {
 
   /** Makes a vCPU leave generated code at its next taken branch. */
   kick(vcpu: Vcpu): void {
-    if (this.#running !== vcpu || vcpu.state.forced) return;
-    vcpu.state.forced = 1;
-    vcpu.state.limit -= FORCE_RECORDS;
-  }
-
-  /** Ends waiting where its condition holds. */
-  #awake(vcpu: Vcpu): boolean {
-    const { state } = vcpu;
-    switch (state.halt) {
-      case HALT.RUNNING:
-        return true;
-      case HALT.OFF:
-        return false;
-      case HALT.WFI:
-        if (!interruptPending(vcpu)) return false;
-        break;
-      case HALT.WFE:
-        if (!state.event && !interruptDeliverable(vcpu)) {
-          if (!this.#streamEvent(vcpu.index)) return false;
-        }
-        state.event = 0;
-        break;
-    }
-    state.halt = HALT.RUNNING;
-    return true;
-  }
-  readonly #streamEvents: number[] = [];
-  /** Whether an event of the vCPU's event stream has come since it began to wait. */
-  #streamEvent(index: number): boolean {
-    const due = this.#streamEvents[index] ?? Infinity;
-    if (this.around.clock.ticks() >= due) {
-      this.#streamEvents[index] = Infinity;
-      return true;
-    }
-    if (due === Infinity) this.#streamEvents[index] = this.timers.nextStreamEvent(index);
-    return false;
-  }
-
-  #run(vcpu: Vcpu, instructions: number) {
-    const { state } = vcpu;
-    takePendingInterrupt(vcpu);
-    // Another vCPU may have run meanwhile: the exclusive monitor does not survive that.
-    if (this.vcpus.length > 1) state.exclusiveSize = 0;
-    state.budget = instructions;
-    state.forced = 0;
-    this.#running = vcpu;
-    this.interpreter.run(vcpu.base);
-    this.#running = undefined;
-    const left = state.forced ? state.budget + FORCE_INSTRUCTIONS : state.budget;
-    state.forced = 0;
-    state.retired += instructions - left;
+    this.scheduler.kick(vcpu);
   }
 
   #interruptLines(cpu: number, lines: number) {
     const vcpu = this.vcpus[cpu]!, { state } = vcpu, before = state.pending;
     state.pending = (before & ~GIC_LINES) | lines;
-    if (lines & ~before) this.kick(vcpu);
+    if (lines & ~before) this.scheduler.kick(vcpu);
   }
 }
 

@@ -1,0 +1,242 @@
+// Which vCPU runs, for how many instructions, and when a machine that waits must run again. vCPUs take turns, a slice each;
+// between slices host events are taken and timers drive their lines. Where a slice ends depends on the guest and on virtual
+// time alone: with time that follows the instruction count, a run is a function of its inputs.
+//
+// A slice ends at the first taken branch after its budget. Deadlines of timers cut the budget when time is counted in
+// instructions, so that an interrupt comes with the instruction it is due at, or at the next taken branch.
+
+import { type Clock, COUNTER_HZ, InstructionClock, type InstructionTime } from "../base/clock.ts";
+import { struct, type View } from "../base/struct.ts";
+import type { Vcpu } from "../cpu/core.ts";
+import { interruptDeliverable, interruptPending, takePendingInterrupt } from "../cpu/exceptions.ts";
+import { HALT } from "../cpu/vcpu.ts";
+import type { Interpreter } from "../jit/interpreter.ts";
+import { HOST_MAP } from "../memory/host_map.ts";
+import type { GenericTimers } from "../timer/generic_timer.ts";
+import type { BoardDevices } from "./board.ts";
+
+/** Instructions of a slice: the longest time (some 50 µs) that an event from outside waits. */
+export const SLICE_INSTRUCTIONS = 20_000;
+/** Lowers a vCPU's limit so far that generated code leaves at the next taken branch: 2^26 instructions. */
+const FORCE_INSTRUCTIONS = 1 << 26;
+const FORCE_RECORDS = FORCE_INSTRUCTIONS << 4;
+const NEVER = Infinity;
+
+/** What the order of execution depends on, besides the guest. */
+export const SCHEDULER_STATE = struct("scheduler", {
+  /** Instructions that all vCPUs together have retired in finished slices, over all resets. */
+  retired: "f64",
+  /** See InstructionTime. */
+  skippedNs: "f64",
+  /** By vCPU: the tick at which an event stream ends its WFE; Infinity when that is not known yet. */
+  streamEvents: `f64[${HOST_MAP.vcpus.count}]`,
+  /** The vCPU whose turn it is. */
+  turn: "u32",
+});
+
+/** Parts of a machine, some of which may be made after the scheduler. */
+export interface SchedulerParts {
+  readonly vcpus: readonly Vcpu[];
+  readonly timers: GenericTimers;
+  readonly devices: BoardDevices;
+  readonly interpreter: Interpreter;
+}
+
+/** How long host events wait for the guest to notice them, in nanoseconds from the bell to the vector. */
+export interface Latency {
+  /** Interrupts that were taken at once, and their times. */
+  taken: number;
+  totalNs: number;
+  maxNs: number;
+  /** Interrupts that the guest had masked; it takes them when it likes. */
+  masked: number;
+}
+
+export class Scheduler implements InstructionTime {
+  readonly state: View<typeof SCHEDULER_STATE.spec>;
+  readonly latency: Latency = { taken: 0, totalNs: 0, maxNs: 0, masked: 0 };
+  readonly #parts: SchedulerParts;
+  readonly #clock: Clock;
+  readonly #instructions: InstructionClock | null;
+  /** By vCPU: when its timers next change a line; NaN when that must be looked up. */
+  readonly #deadlines: Float64Array;
+  /** The vCPU that is in generated code, if any, and the budget of its slice. */
+  #running: Vcpu | undefined;
+  #budget = 0;
+  /** Host milliseconds at which an event arrived that is being delivered, and the host's clock. */
+  #arrivedMs: number | null = null;
+  #nowMs: () => number = () => 0;
+
+  constructor(parts: SchedulerParts, clock: Clock, buffer: ArrayBufferLike, stateBase: number) {
+    this.#parts = parts;
+    this.#clock = clock;
+    this.state = SCHEDULER_STATE.at(buffer, stateBase);
+    this.#deadlines = new Float64Array(this.state.streamEvents.length);
+    this.#instructions = clock instanceof InstructionClock ? clock : null;
+    this.#instructions?.follow(this);
+    this.state.retired = this.state.skippedNs = 0;
+    this.reset();
+  }
+
+  /** All vCPUs begin anew. Time goes on. */
+  reset(): void {
+    this.state.turn = 0;
+    this.state.streamEvents.fill(NEVER);
+    this.#deadlines.fill(NaN);
+    this.#arrivedMs = null;
+  }
+
+  /** The vCPU that is in generated code, if any. */
+  get running(): Vcpu | undefined {
+    return this.#running;
+  }
+
+  get skippedNs(): number {
+    return this.state.skippedNs;
+  }
+  set skippedNs(ns: number) {
+    this.state.skippedNs = ns;
+  }
+
+  /** Exact also while TypeScript is called from generated code: the instruction that calls has not retired. */
+  retired(): number {
+    return this.state.retired + this.#executed();
+  }
+
+  /** Instructions of the unfinished slice: limit and record move together, 16 bytes for an instruction. */
+  #executed(): number {
+    const vcpu = this.#running;
+    if (vcpu === undefined) return 0;
+    const { state } = vcpu, record = (state.pcLo - state.pcDeltaLo) << 2;
+    const left = ((state.limit - record) >> 4) + (state.forced ? FORCE_INSTRUCTIONS : 0);
+    return this.#budget - left;
+  }
+
+  /** Turns the next vCPU that can run for one slice. Returns false when all of them wait. */
+  runSlice(): boolean {
+    const { vcpus, timers, devices } = this.#parts, { state } = this;
+    devices.pump();
+    for (let i = 0; i < vcpus.length; i++) {
+      const vcpu = vcpus[(state.turn + i) % vcpus.length]!;
+      timers.update(vcpu.index);
+      if (!this.#awake(vcpu)) continue;
+      state.turn = (vcpu.index + 1) % vcpus.length;
+      this.#run(vcpu);
+      return true;
+    }
+    this.#arrivedMs = null;
+    return false;
+  }
+
+  /** The counter value at which a waiting machine must run again, Infinity if only an event from outside can wake it. */
+  nextWakeUp(): number {
+    let at = this.#nextDeadline();
+    for (const { index, state } of this.#parts.vcpus) {
+      if (state.halt === HALT.WFE) at = Math.min(at, this.#streamEvent(index));
+    }
+    return at;
+  }
+
+  /** Timer registers of a vCPU were written: a slice that would run past the new deadline is cut. */
+  rearmed(cpu: number): void {
+    this.#deadlines[cpu] = NaN;
+    const vcpu = this.#running;
+    if (vcpu === undefined || this.#instructions === null) return;
+    const left = this.#budget - this.#executed(), allowed = this.#instructions.instructionsUntil(this.#deadline(cpu));
+    if (allowed >= left) return;
+    vcpu.state.limit -= (left - allowed) << 4;
+    this.#budget -= left - allowed;
+  }
+
+  /** Makes a vCPU leave generated code at its next taken branch. */
+  kick(vcpu: Vcpu): void {
+    if (this.#running !== vcpu || vcpu.state.forced) return;
+    vcpu.state.forced = 1;
+    vcpu.state.limit -= FORCE_RECORDS;
+  }
+
+  /** Between slices: an event from outside arrived at `atMs` and is about to be taken; `nowMs` reads the same clock. */
+  hostEvent(atMs: number, nowMs: () => number): void {
+    this.#arrivedMs = atMs;
+    this.#nowMs = nowMs;
+  }
+
+  #run(vcpu: Vcpu) {
+    const { state } = vcpu;
+    const taken = takePendingInterrupt(vcpu);
+    if (this.#arrivedMs !== null) this.#noteLatency(vcpu, taken);
+    // Another vCPU may have run meanwhile: the exclusive monitor does not survive that.
+    if (this.#parts.vcpus.length > 1) state.exclusiveSize = 0;
+    this.#budget = state.budget = this.#nextBudget();
+    state.forced = 0;
+    this.#running = vcpu;
+    this.#parts.interpreter.run(vcpu.base);
+    this.#running = undefined;
+    const left = state.forced ? state.budget + FORCE_INSTRUCTIONS : state.budget;
+    state.forced = 0;
+    state.retired += this.#budget - left;
+    this.state.retired += this.#budget - left;
+  }
+
+  #nextBudget(): number {
+    if (this.#instructions === null) return SLICE_INSTRUCTIONS;
+    return Math.max(1, Math.min(SLICE_INSTRUCTIONS, this.#instructions.instructionsUntil(this.#nextDeadline())));
+  }
+
+  /** When a timer of a vCPU that is on, or the real-time clock, next raises its line. */
+  #nextDeadline(): number {
+    const seconds = this.#parts.devices.rtc.secondsToAlarm();
+    // One tick more, so that a fraction that was rounded off does not make it too early.
+    let at = seconds === Infinity ? NEVER : this.#clock.ticks() + Math.ceil(seconds * COUNTER_HZ) + 1;
+    for (const { index, state } of this.#parts.vcpus) {
+      if (state.halt !== HALT.OFF) at = Math.min(at, this.#deadline(index));
+    }
+    return at;
+  }
+  #deadline(cpu: number): number {
+    const known = this.#deadlines[cpu]!;
+    if (known > this.#clock.ticks()) return known;
+    return this.#deadlines[cpu] = this.#parts.timers.nextDeadline(cpu);
+  }
+
+  /** Ends waiting where its condition holds. */
+  #awake(vcpu: Vcpu): boolean {
+    const { state } = vcpu;
+    switch (state.halt) {
+      case HALT.RUNNING:
+        return true;
+      case HALT.OFF:
+        return false;
+      case HALT.WFI:
+        if (!interruptPending(vcpu)) return false;
+        break;
+      case HALT.WFE:
+        if (!state.event && !interruptDeliverable(vcpu) && this.#clock.ticks() < this.#streamEvent(vcpu.index)) {
+          return false;
+        }
+        state.event = 0;
+        this.state.streamEvents[vcpu.index] = NEVER;
+        break;
+    }
+    state.halt = HALT.RUNNING;
+    return true;
+  }
+  /** When the event stream of a vCPU next ends its WFE. */
+  #streamEvent(cpu: number): number {
+    const { streamEvents } = this.state, known = streamEvents[cpu]!;
+    if (known !== NEVER) return known;
+    return streamEvents[cpu] = this.#parts.timers.nextStreamEvent(cpu);
+  }
+
+  #noteLatency(vcpu: Vcpu, taken: boolean) {
+    const { latency } = this;
+    if (taken) {
+      const ns = Math.max(0, (this.#nowMs() - this.#arrivedMs!) * 1e6);
+      latency.taken++;
+      latency.totalNs += ns;
+      latency.maxNs = Math.max(latency.maxNs, ns);
+    } else if (interruptPending(vcpu)) latency.masked++;
+    else return;
+    this.#arrivedMs = null;
+  }
+}
