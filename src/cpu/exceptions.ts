@@ -3,9 +3,10 @@
 // exceptions than BRK, since breakpoint registers do not match.
 
 import { EC, FSC } from "../arch/esr.ts";
+import { exceptionClassName, hasFaultAddress, isAbort, syndromeWords } from "../arch/esr_text.ts";
 import { DAIF, PSR } from "../arch/pstate.ts";
 import { MDCR_EL2, SCTLR } from "../arch/sysregs.ts";
-import { tracePoint, Tracer } from "../base/trace.ts";
+import { hex, tracePoint, Tracer, wide } from "../base/trace.ts";
 import type { Vcpu } from "./core.ts";
 import { FP_TRAP, HCR, isHost, packSpsr, setLevel, unpackFlags } from "./pstate.ts";
 import { CONTINUE, LEAVE, REFETCH, type Status } from "./status.ts";
@@ -15,20 +16,46 @@ import { HALT, PENDING } from "./vcpu.ts";
 export const VECTOR = { SYNC: 0x000, IRQ: 0x080, FIQ: 0x100, SERROR: 0x180 } as const;
 type Vector = (typeof VECTOR)[keyof typeof VECTOR];
 
-const hex = (hi: number, lo: number) => `0x${((BigInt(hi) << 32n) | BigInt(lo)).toString(16)}`;
 const VECTOR_NAMES = ["synchronous", "IRQ", "FIQ", "SError"];
-const TAKEN = tracePoint(
-  "int",
-  "taken",
-  (vcpu: number, from: number, to: number, vector: Vector, esr: number, pcHi: number, pcLo: number) =>
-    `CPU ${vcpu} EL${from} to EL${to}: ${VECTOR_NAMES[vector >> 7]}, return to ${hex(pcHi, pcLo)}` +
-    (vector === VECTOR.SYNC ? `, ESR 0x${esr.toString(16)} (class 0x${(esr >>> 26).toString(16)})` : ""),
-);
+interface Taken {
+  readonly cpu: number;
+  /** The level it came from. */
+  readonly el: number;
+  readonly to: number;
+  /** Where it returns to: ELR_ELx. */
+  readonly pc: bigint;
+  readonly kind: string;
+  /** Only of synchronous exceptions and SErrors. */
+  readonly esr: number | undefined;
+  readonly class: string | undefined;
+  /** Only where the class has them. */
+  readonly far: bigint | undefined;
+  readonly ipa: bigint | undefined;
+  readonly spsr: number;
+  readonly vector: bigint;
+}
+const TAKEN = tracePoint("int", "taken", ({ to, pc, kind, esr, far, ipa, spsr, vector }: Readonly<Taken>) => {
+  const registers = [
+    esr === undefined ? "" : `ESR ${hex(esr)}, `,
+    far === undefined ? "" : `FAR ${hex(far)}, `,
+    ipa === undefined ? "" : `IPA ${hex(ipa)}, `,
+    `ELR ${hex(pc)}, SPSR ${hex(spsr)}, vector ${hex(vector)}`,
+  ];
+  return `to EL${to}: ${kind}, ${registers.join("")}`;
+});
 const RETURNED = tracePoint(
   "int",
   "returned",
-  (vcpu: number, from: number, to: number, pcHi: number, pcLo: number) =>
-    `CPU ${vcpu} EL${from} to EL${to} at ${hex(pcHi, pcLo)}`,
+  (
+    { to, target, spsr, illegal }: {
+      cpu: number;
+      el: number;
+      to: number;
+      target: bigint;
+      spsr: number;
+      illegal: boolean;
+    },
+  ) => `to EL${to} at ${hex(target)}, SPSR ${hex(spsr)}${illegal ? ", illegal return" : ""}`,
 );
 const INT = Tracer.bit("int");
 
@@ -72,11 +99,36 @@ function enter(vcpu: Vcpu, target: number, vector: Vector, returnLo: number, ret
   if (vcpu.hasPan && (sctlr & SPAN) === 0 && (target === 1 || isHost(vcpu))) state.pan = 1;
   state.halt = HALT.RUNNING;
   setLevel(vcpu, target, 1);
-  if ((environment.trace.mask & INT) !== 0) {
-    const esr = target === 2 ? sys.ESR_EL2Lo : sys.ESR_EL1Lo;
-    environment.trace.emit(TAKEN, vcpu.index, from, target, vector, esr, returnHi, returnLo);
-  }
+  if ((environment.trace.mask & INT) !== 0) traceTaken(vcpu, from, target, vector, psr, wide(returnHi, returnLo));
   environment.exceptionTaken?.(vcpu, from);
+}
+
+const S1PTW = 1 << 7;
+
+/** Tells of an exception that was just taken; its registers have been set. */
+function traceTaken(vcpu: Vcpu, el: number, to: number, vector: Vector, spsr: number, pc: bigint): void {
+  const { sys, state } = vcpu, esr = to === 2 ? sys.ESR_EL2Lo : sys.ESR_EL1Lo, ec = esr >>> 26;
+  const syndrome = vector === VECTOR.SYNC || vector === VECTOR.SERROR, synchronous = vector === VECTOR.SYNC;
+  // From below EL2 and not the host's own, an abort that came here is one of stage 2 (or HCR_EL2.TEA sent it).
+  const stage2 = synchronous && to === 2 && el < 2 && isAbort(ec) && (sys.HCR_EL2Lo & HCR.TGE) === 0 &&
+    ((esr & 0x30) !== FSC.EXTERNAL || (esr & S1PTW) !== 0);
+  // A physical interrupt that is routed to EL2 never comes to EL1.
+  const route = vector === VECTOR.IRQ ? HCR.IMO : vector === VECTOR.FIQ ? HCR.FMO : HCR.AMO;
+  const virtual = to === 1 && vcpu.hasEl2 && (sys.HCR_EL2Lo & route) !== 0;
+  const far = wide(to === 2 ? sys.FAR_EL2Hi : sys.FAR_EL1Hi, to === 2 ? sys.FAR_EL2Lo : sys.FAR_EL1Lo);
+  vcpu.environment.trace.emit(TAKEN, {
+    cpu: vcpu.index,
+    el,
+    to,
+    pc,
+    kind: synchronous ? syndromeWords(esr) : `${virtual ? "virtual " : ""}${VECTOR_NAMES[vector >> 7]}`,
+    esr: syndrome ? esr : undefined,
+    class: synchronous ? exceptionClassName(ec) : undefined,
+    far: synchronous && hasFaultAddress(ec) ? far : undefined,
+    ipa: stage2 ? sys.HPFAR_EL2 << 8n | far & 0xfffn : undefined,
+    spsr,
+    vector: state.pc,
+  });
 }
 
 /** Takes a synchronous exception with its syndrome. */
@@ -369,18 +421,21 @@ export function eret(vcpu: Vcpu): Status {
   if (vcpu.hasPan) state.pan = (psr >>> 22) & 1;
   if (vcpu.hasUao) state.uao = (psr >>> 23) & 1;
   state.ss = 0;
-  if (illegalReturn(vcpu, psr)) {
+  const illegal = illegalReturn(vcpu, psr);
+  if (illegal) {
     state.il = 1;
     environment.levelChanged(vcpu);
   } else {
     state.il = (psr >>> 20) & 1;
     setLevel(vcpu, (psr >>> 2) & 3, psr & 1);
   }
-  state.pcLo = lo;
-  state.pcHi = branchHigh(vcpu, hi);
+  const targetHi = branchHigh(vcpu, hi);
   if ((environment.trace.mask & INT) !== 0) {
-    environment.trace.emit(RETURNED, vcpu.index, from, state.el, state.pcHi, lo);
+    const { index: cpu } = vcpu, target = wide(targetHi, lo);
+    environment.trace.emit(RETURNED, { cpu, el: from, to: state.el, target, spsr: psr, illegal });
   }
+  state.pcLo = lo;
+  state.pcHi = targetHi;
   environment.exceptionReturned?.(vcpu, from);
   if (takePendingInterrupt(vcpu)) return REFETCH;
   // A misaligned pc comes first; fetching finds that.

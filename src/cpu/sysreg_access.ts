@@ -2,6 +2,8 @@
 // access is judged as the manual's access pseudocode does, redirected, and carried out. Values move in the register file.
 
 import { EC } from "../arch/esr.ts";
+import { systemInstructionName } from "../arch/esr_text.ts";
+import { SYSTEM_INSTRUCTIONS } from "../arch/sysinsns.ts";
 import { genericName } from "../arch/sysreg.ts";
 import { ENCODINGS, SCTLR } from "../arch/sysregs.ts";
 import { tracePoint, Tracer } from "../base/trace.ts";
@@ -36,14 +38,34 @@ export {
   undefined_ as undefined,
 } from "./exceptions.ts";
 
-const REFUSED = tracePoint(
-  "sysreg",
-  "refused",
-  (vcpu: number, el: number, key: number, write: boolean, verdict: Verdict) =>
-    `CPU ${vcpu} EL${el} ${write ? "writes" : "reads"} ${ENCODINGS.get(key)?.spelling ?? genericName(key)}: ` +
-    ["", "trapped to EL1", "trapped to EL2", "undefined", "floating point trapped"][verdict],
-);
-const SYSREG = Tracer.bit("sysreg");
+interface Refused {
+  readonly cpu: number;
+  readonly register: string;
+  readonly write: boolean;
+  readonly verdict: string;
+}
+const VERDICTS = ["", "trapped to EL1", "trapped to EL2", "undefined", "trapped as SIMD or floating point"];
+const refusedWords = ({ register, write, verdict }: Readonly<Refused>) =>
+  `${write ? "write of" : "read of"} ${register}: ${verdict}`;
+const REFUSED = tracePoint("sysreg", "refused", refusedWords);
+const UNKNOWN = tracePoint("unimp", "sysreg", refusedWords);
+const TRACED = Tracer.bit("sysreg") | Tracer.bit("unimp");
+
+/** What an assembler calls the register or system instruction with this key. */
+function nameOf(key: number): string {
+  const instruction = SYSTEM_INSTRUCTIONS.get(key);
+  return ENCODINGS.get(key)?.spelling ?? (instruction ? systemInstructionName(instruction) : genericName(key));
+}
+
+/** Tells of an access that was not allowed; one that no register or instruction of this CPU answers is not implemented. */
+function traceRefused(vcpu: Vcpu, verdict: Verdict, key: number, write: boolean): void {
+  const { access, environment: { trace }, index: cpu } = vcpu;
+  const event = { cpu, register: nameOf(key), write, verdict: VERDICTS[verdict]! };
+  trace.emit(REFUSED, event);
+  if (access.registers[key] === undefined && !access.instructions.has(key) && key >>> 14 !== 0) {
+    trace.emit(UNKNOWN, event);
+  }
+}
 
 /** The syndrome of a trapped MSR, MRS or System instruction: AArch64.SystemAccessTrapSyndrome(). */
 const accessSyndrome = (key: number, rt: number, read: boolean): number =>
@@ -52,9 +74,7 @@ const accessSyndrome = (key: number, rt: number, read: boolean): number =>
 
 /** Takes the exception of an access that was not allowed. */
 function refuse(vcpu: Vcpu, verdict: Verdict, key: number, rt: number, read: boolean): Status {
-  if ((vcpu.environment.trace.mask & SYSREG) !== 0) {
-    vcpu.environment.trace.emit(REFUSED, vcpu.index, vcpu.state.el, key, !read, verdict);
-  }
+  if ((vcpu.environment.trace.mask & TRACED) !== 0) traceRefused(vcpu, verdict, key, !read);
   if (verdict === VERDICT.UNDEFINED) return undefined_(vcpu);
   if (verdict === VERDICT.FP) return fpTrapped(vcpu);
   return takeAtInstruction(vcpu, verdict, EC.SYSREG, accessSyndrome(key, rt, read));

@@ -4,6 +4,7 @@
 // vCPU whose redistributor is awake. A sleeping redistributor still forwards interrupts, as QEMU's does.
 
 import { assert } from "../base/errors.ts";
+import { silentTracer, type Tracer } from "../base/trace.ts";
 import {
   type Bitmap,
   DISTRIBUTOR,
@@ -23,6 +24,7 @@ import {
   SPURIOUS,
   WORDS,
 } from "./state.ts";
+import { GIC, LINE, SIGNAL } from "./trace_points.ts";
 
 export interface GicOptions {
   /** Shared memory and the address in it of GIC_STATE_BYTES bytes, 16-aligned. */
@@ -36,6 +38,7 @@ export interface GicOptions {
   readonly output: (cpu: number, lines: number) => void;
   /** Trace of what a guest does wrong. */
   readonly guestError?: (message: string) => void;
+  readonly trace?: Tracer;
 }
 
 export class GicCore {
@@ -43,6 +46,7 @@ export class GicCore {
   readonly redistributors: readonly Redistributor[];
   readonly affinities: readonly number[];
   readonly guestError: (message: string) => void;
+  readonly trace: Tracer;
   readonly #output: (cpu: number, lines: number) => void;
 
   constructor(options: GicOptions) {
@@ -55,6 +59,7 @@ export class GicCore {
     this.affinities = options.affinities ?? all;
     assert(this.affinities.length === cpus, "every vCPU has an affinity");
     this.guestError = options.guestError ?? (() => {});
+    this.trace = options.trace ?? silentTracer();
     this.#output = options.output;
   }
 
@@ -88,6 +93,9 @@ export class GicCore {
   setLine(cpu: number, intid: number, high: boolean): void {
     if (this.bit("level", cpu, intid) === high) return;
     this.setBit("level", cpu, intid, high);
+    if ((this.trace.mask & GIC) !== 0) {
+      this.trace.emit(LINE, { target: intid < 32 ? cpu : undefined, intid, high, edge: this.bit("edge", cpu, intid) });
+    }
     if (this.bit("edge", cpu, intid)) {
       if (!high) return;
       this.setBit("pending", cpu, intid, true);
@@ -162,6 +170,9 @@ export class GicCore {
     const outputs = physical | r.virtualOutputs;
     if (outputs === r.outputs) return;
     r.outputs = outputs;
+    if ((this.trace.mask & GIC) !== 0) {
+      this.trace.emit(SIGNAL, { target: cpu, lines: outputs, best: r.best, priority: r.bestPriority });
+    }
     this.#output(cpu, outputs);
   }
 

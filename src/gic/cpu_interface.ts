@@ -5,6 +5,7 @@
 
 import { aprBit, dropPriority, type GicCore, runningGroup, runningPriority } from "./core.ts";
 import { ICC_CTLR, INTERRUPTS, MIN_BPR, PRIORITY_BITS, PRIORITY_MASK, SPURIOUS } from "./state.ts";
+import { ACKNOWLEDGED, DEACTIVATED, ENDED, GIC, SGI } from "./trace_points.ts";
 
 /** What an access to a system register does. Without `read` the register reads as 0, without `write` it ignores writes. */
 export interface SysregAccess {
@@ -22,6 +23,7 @@ function acknowledge(c: GicCore, cpu: number, group: number): number {
   const r = c.redistributors[cpu]!, intid = r.best;
   if (intid === SPURIOUS || r.bestGroup !== group || !c.canSignal(cpu)) return SPURIOUS;
   r.apr[group] = r.apr[group]! | aprBit(r.bestPriority & c.groupPriorityMask(cpu, group));
+  if ((c.trace.mask & GIC) !== 0) c.trace.emit(ACKNOWLEDGED, { cpu, intid, group, priority: r.bestPriority });
   c.setBit("active", cpu, intid, true);
   c.setBit("pending", cpu, intid, false);
   c.update(cpu);
@@ -36,8 +38,10 @@ function endOfInterrupt(c: GicCore, cpu: number, group: number, value: number): 
     c.guestError(`ICC_EOIR${group}_EL1: interrupt ${intid} is not the one that runs`);
     return;
   }
+  const split = (r.ctlr & ICC_CTLR.EOImode) !== 0;
+  if ((c.trace.mask & GIC) !== 0) c.trace.emit(ENDED, { cpu, intid, group, deactivated: !split });
   dropPriority(r.apr, group);
-  if (r.ctlr & ICC_CTLR.EOImode) c.signal(cpu);
+  if (split) c.signal(cpu);
   else {
     c.deactivate(cpu, intid);
     c.signal(cpu);
@@ -51,6 +55,7 @@ function deactivate(c: GicCore, cpu: number, value: number): void {
     c.guestError(`ICC_DIR_EL1: write of ${intid} with EOImode ${r.ctlr & ICC_CTLR.EOImode ? 1 : 0}`);
     return;
   }
+  if ((c.trace.mask & GIC) !== 0) c.trace.emit(DEACTIVATED, { cpu, intid });
   c.deactivate(cpu, intid);
 }
 
@@ -64,6 +69,7 @@ function generateSgi(c: GicCore, cpu: number, low: number, high: number, groups:
     const named = (other & ~0xff) >>> 0 === affinity && aff0 < 16 && (low & (1 << aff0)) !== 0;
     if (all ? target === cpu : !named) return;
     if (!groups.includes(Number(c.bit("group", target, intid)))) return;
+    if ((c.trace.mask & GIC) !== 0) c.trace.emit(SGI, { cpu, intid, target });
     c.setBit("pending", target, intid, true);
     c.update(target);
   });

@@ -18,6 +18,7 @@ import {
   SPURIOUS,
   VMCR,
 } from "./state.ts";
+import { GIC, LIST_REGISTER, VIRTUAL_ACKNOWLEDGED, VIRTUAL_ENDED } from "./trace_points.ts";
 
 /** ICH_HCR_EL2. Its maintenance enables have the same bit position as what they enable has in ICH_MISR_EL2, plus NPIE's. */
 export const ICH_HCR = {
@@ -148,6 +149,7 @@ function acknowledge(c: GicCore, cpu: number, group: number): number {
     r.vapr[group] = r.vapr[group]! | aprBit(priorityOf(lr) & groupPriorityMask(r, group));
     setHigh(r, i, (lr & ~LR.STATE) | LR.ACTIVE);
   }
+  if ((c.trace.mask & GIC) !== 0) c.trace.emit(VIRTUAL_ACKNOWLEDGED, { cpu, intid, group, register: i });
   updateVirtual(c, cpu);
   return intid;
 }
@@ -181,6 +183,7 @@ function endOfInterrupt(c: GicCore, cpu: number, group: number, value: number): 
   if (running === IDLE_PRIORITY) return;
   dropPriority(r.vapr, runningGroup(r.vapr));
   const i = findActive(r, intid);
+  if ((c.trace.mask & GIC) !== 0) c.trace.emit(VIRTUAL_ENDED, { cpu, intid, register: i < 0 ? undefined : i });
   if (i < 0) {
     if (!eoiSplit(r) && !isLpi(intid)) countEoi(r);
   } else {
@@ -268,6 +271,20 @@ export const ICV_COMMON: Readonly<Record<string, SysregAccess>> = {
   ICC_DIR_EL1: { write: (c, cpu, low) => deactivate(c, cpu, low) },
 };
 
+const LR_STATES = ["invalid", "pending", "active", "active and pending"];
+function traceListRegister(c: GicCore, cpu: number, register: number): void {
+  const r = c.redistributors[cpu]!, lr = high(r, register);
+  c.trace.emit(LIST_REGISTER, {
+    cpu,
+    register,
+    virtual: r.lrWords[2 * register]!,
+    state: LR_STATES[lr >>> 30]!,
+    group: groupOf(lr),
+    priority: priorityOf(lr),
+    physical: lr & LR.HW ? lr & 0x1fff : undefined,
+  });
+}
+
 function listRegisters(): Record<string, SysregAccess> {
   const entries: [string, SysregAccess][] = [];
   for (let i = 0; i < LIST_REGISTERS; i++) {
@@ -277,6 +294,7 @@ function listRegisters(): Record<string, SysregAccess> {
         const { lrWords } = c.redistributors[cpu]!;
         lrWords[2 * i] = low;
         lrWords[2 * i + 1] = highWord & ~LR_RES0;
+        if ((c.trace.mask & GIC) !== 0) traceListRegister(c, cpu, i);
         updateVirtual(c, cpu);
       },
     }]);

@@ -7,7 +7,11 @@ import * as sysregs from "../cpu/sysreg_access.ts";
 import { softFloatHelper } from "../isa/softfloat/operations.ts";
 import type { Imports } from "../jit/linker.ts";
 import { HOST_MAP, VCPU_BLOCK } from "../memory/host_map.ts";
+import { Tracer } from "../base/trace.ts";
 import type { Machine } from "./machine.ts";
+import { traceUndefined } from "./tracing.ts";
+
+const UNIMP = Tracer.bit("unimp");
 
 /** Everything that generated code of `machine` imports. */
 export function engineImports(machine: Machine): Imports {
@@ -23,7 +27,10 @@ export function engineImports(machine: Machine): Imports {
     smc: of(exceptions.smc),
     brk: of(exceptions.brk),
     hlt: of(exceptions.hlt),
-    undefined: of(exceptions.undefined_),
+    undefined: of((vcpu) => {
+      if ((machine.around.trace.mask & UNIMP) !== 0) traceUndefined(machine, vcpu);
+      return exceptions.undefined_(vcpu);
+    }),
     eret: of(exceptions.eret),
     fpTrapped: of(exceptions.fpTrapped),
     spAlignment: of(exceptions.spAlignment),

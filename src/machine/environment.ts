@@ -4,21 +4,18 @@ import type { Environment } from "../cpu/environment.ts";
 import { advance } from "../cpu/exceptions.ts";
 import { CONTINUE, LEAVE, REFETCH } from "../cpu/status.ts";
 import { HALT } from "../cpu/vcpu.ts";
-import { tracePoint } from "../base/trace.ts";
+import { Tracer } from "../base/trace.ts";
 import { addressTranslate, maintainCache } from "../mmu/address_ops.ts";
 import { tlbInvalidate } from "../mmu/tlbi.ts";
 import type { FaultSink } from "../mmu/fault.ts";
 import { dataAbort, instructionAbort, pcAlignment } from "../cpu/exceptions.ts";
 import type { Vcpu } from "../cpu/core.ts";
 import type { Machine } from "./machine.ts";
-import { psciCall, type PsciHost, psciName } from "./psci.ts";
+import { psciCall, type PsciHost } from "./psci.ts";
 import { cpuAffinity } from "./board.ts";
+import { tracePsci } from "./tracing.ts";
 
-const CALL = tracePoint(
-  "psci",
-  "call",
-  (cpu: number, name: string, result: number | undefined) => `cpu ${cpu}: ${name} -> ${result ?? "does not return"}`,
-);
+const TRACED = Tracer.bit("psci") | Tracer.bit("unimp");
 const words = (
   value: bigint,
 ): [number, number] => [Number(value & 0xffff_ffffn), Number((value >> 32n) & 0xffff_ffffn)];
@@ -53,7 +50,7 @@ export function machineEnvironment(machine: Machine, psciConduit: "hvc" | "smc")
     psci(vcpu) {
       const { x } = vcpu.state, id = Number(x[0]! & 0xffff_ffffn);
       const result = psciCall(psciHost, vcpu.index, id, [x[1]!, x[2]!, x[3]!]);
-      trace.emit(CALL, vcpu.index, psciName(id), result);
+      if ((trace.mask & TRACED) !== 0) tracePsci(vcpu, id, result);
       if (result !== undefined) x[0] = BigInt.asUintN(64, BigInt(result));
       if (machine.power === "on" && vcpu.state.halt === HALT.RUNNING) return CONTINUE;
       advance(vcpu);

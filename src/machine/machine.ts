@@ -5,7 +5,7 @@
 import { cpuModel } from "../arch/models.ts";
 import type { Clock } from "../base/clock.ts";
 import { assert } from "../base/errors.ts";
-import { tracePoint, type Tracer } from "../base/trace.ts";
+import type { Tracer } from "../base/trace.ts";
 import { Vcpu } from "../cpu/core.ts";
 import { HALT } from "../cpu/vcpu.ts";
 import { GIC_STATE_BYTES, GicV3 } from "../gic/gic_v3.ts";
@@ -28,6 +28,7 @@ import { type BootPlan, planBoot } from "./loaders/boot_plan.ts";
 import { MEMORY_MAP } from "./memory_map.ts";
 import { engineImports } from "./engine_imports.ts";
 import { Scheduler, SCHEDULER_STATE } from "./scheduler.ts";
+import { DEVICE_ACCESS, GUEST_ERROR, placeOf, UNMAPPED } from "./tracing.ts";
 
 /** What a machine is handed. */
 export interface Surroundings {
@@ -41,21 +42,6 @@ export interface Surroundings {
   /** Counts executed shapes instead of running fast, see bench/profile.ts. */
   readonly profileAt?: number;
 }
-
-const GUEST_ERROR = tracePoint("guest_errors", "device", (message: string) => message);
-const UNMAPPED = tracePoint(
-  "guest_errors",
-  "unmapped",
-  (pa: number, bytes: number, write: boolean) =>
-    `${write ? "write" : "read"} of ${bytes} bytes at 0x${pa.toString(16)}: nothing there`,
-);
-
-const ACCESS = tracePoint(
-  "device",
-  "access",
-  (device: string, write: boolean, offset: number, bytes: number, value: number) =>
-    `${device} ${write ? "write" : "read"} of ${bytes} bytes at 0x${offset.toString(16)}: 0x${value.toString(16)}`,
-);
 
 /** Why a machine no longer runs. */
 export type Power = "on" | "off" | "reset";
@@ -85,7 +71,7 @@ export class Machine {
     });
     this.plan = planBoot(config, images, board, around.random);
     this.bus = new PhysicalBus(buffer);
-    this.bus.onUnmapped = (pa, bytes, write) => trace.emit(UNMAPPED, pa, bytes, write);
+    this.bus.onUnmapped = (pa, bytes, write) => trace.emit(UNMAPPED, { pa: BigInt(pa), bytes, write });
     this.bus.addMemory({ name: "ram", ...board.ram, host: HOST_MAP.ram.base, writable: true });
     if (this.plan.firmwareBytes > 0) {
       const host = HOST_MAP.ram.base + board.ram.size;
@@ -100,7 +86,7 @@ export class Machine {
     const environment = machineEnvironment(this, board.psciConduit);
     const numbers = Array.from({ length: config.cpuCount }, (_, n) => n);
     this.vcpus = numbers.map((n) => new Vcpu(buffer, vcpuBase(n), n, model, environment));
-    const guestErrors = (message: string) => trace.emit(GUEST_ERROR, message);
+    const guestErrors = (message: string) => trace.emit(GUEST_ERROR, { message });
     this.gic = new GicV3({
       buffer,
       base: HOST_MAP.devices.base,
@@ -108,12 +94,14 @@ export class Machine {
       affinities: numbers.map(cpuAffinity),
       output: (cpu, lines) => this.#interruptLines(cpu, lines),
       guestError: guestErrors,
+      trace,
     });
     for (const region of this.gic.regions) this.bus.addRegion(region);
     this.timers = new GenericTimers({
       clock,
       registers: this.vcpus.map((v) => v.sys),
       line: (cpu, intid) => this.gic.ppi(cpu, intid),
+      trace,
       rearmed: (cpu) => this.scheduler.rearmed(cpu),
     });
     const stateBase = HOST_MAP.devices.base + Math.ceil(GIC_STATE_BYTES / 4096) * 4096;
@@ -133,7 +121,12 @@ export class Machine {
       wallSeconds: around.wallSeconds,
       fwCfgItems: this.plan.fwCfgItems,
       guestErrors,
-      ...(trace.on("device") ? { onAccess: (...access) => trace.emit(ACCESS, ...access) } : {}),
+      ...(trace.on("device")
+        ? {
+          onAccess: (device, write, offset, bytes, value) =>
+            trace.emit(DEVICE_ACCESS, { device, write, offset, bytes, value }),
+        }
+        : {}),
     });
 
     const decoder = new Decoder(A64, model.features);
@@ -167,6 +160,10 @@ export class Machine {
         trace,
       })
     );
+    trace.place = (cpu) => {
+      const vcpu = cpu === undefined ? this.scheduler.running : this.vcpus[cpu];
+      return vcpu && placeOf(vcpu, vcpu.state.retired);
+    };
     this.reset();
   }
 

@@ -5,13 +5,14 @@
 // With stage 1 off, data accesses are to Device-nGnRnE memory and fault when unaligned, as SCTLR_ELx.A = 1 makes all
 // accesses. Such pages are not put into the data TLBs, since a TLB hit knows nothing of alignment inside a page.
 
-import { tracePoint, Tracer } from "../base/trace.ts";
+import { faultStatusWords } from "../arch/esr_text.ts";
+import { hex, tracePoint, Tracer, wide } from "../base/trace.ts";
 import type { VcpuState } from "../cpu/vcpu.ts";
 import type { PhysicalBus } from "../memory/bus.ts";
 import { ACCESS as DESC } from "./access_flags.ts";
 import { Contexts } from "./context.ts";
 import { type Controls, type Features, REGIME, type TranslationRegisters } from "./controls.ts";
-import { ACCESS, type Access, FAULT, type Fault, faultName, type FaultSink, newFault } from "./fault.ts";
+import { ACCESS, type Access, FAULT, type Fault, type FaultSink, newFault } from "./fault.ts";
 import { instructionSyndrome } from "./syndrome.ts";
 import { CACHED, CACHED_DEVICE, Tlb } from "./tlb.ts";
 import { PERMIT, WALK, Walker } from "./walk.ts";
@@ -25,15 +26,34 @@ export interface CodeCache {
   recordsFor(hostPage: number): number;
 }
 
-const FAULTS = tracePoint(
-  "mmu",
-  "fault",
-  (cpu: number, { fsc, stage, s1ptw, fetch, write, vaLo, vaHi, ipa }: Fault) => {
-    const what = fetch ? "fetch from" : write ? "write to" : "read of";
-    const where = stage === 2 ? `, IPA 0x${ipa.toString(16)}, stage 2${s1ptw ? " of the walk" : ""}` : ", stage 1";
-    return `CPU ${cpu} ${what} 0x${((BigInt(vaHi) << 32n) | BigInt(vaLo)).toString(16)}${where}: ${faultName(fsc)}`;
-  },
-);
+interface FaultEvent {
+  readonly cpu: number;
+  readonly access: string;
+  readonly va: bigint;
+  readonly stage: 1 | 2;
+  /** Of stage 2. */
+  readonly ipa: bigint | undefined;
+  /** Stage 2 faulted on the walk of stage 1. */
+  readonly walk: boolean;
+  readonly status: string;
+}
+const FAULTS = tracePoint("mmu", "fault", ({ access, va, stage, ipa, walk, status }: Readonly<FaultEvent>) => {
+  const where = ipa === undefined ? "" : `, IPA ${hex(ipa)}`;
+  return `${access} ${hex(va)}${where}, stage ${stage}${walk ? " of the walk" : ""}: ${status}`;
+});
+interface FillEvent {
+  readonly cpu: number;
+  readonly va: bigint;
+  readonly ipa: bigint;
+  readonly pa: bigint;
+  /** What both stages permit: r, w, x. */
+  readonly permit: string;
+  readonly device: boolean;
+}
+const FILLED = tracePoint("mmu", "walk", ({ va, ipa, pa, permit, device }: Readonly<FillEvent>) => {
+  const through = ipa === pa ? "" : `IPA ${hex(ipa)}, `;
+  return `${hex(va)} is ${through}PA ${hex(pa)}, ${permit}, ${device ? "device" : "normal"} memory`;
+});
 const MMU = Tracer.bit("mmu");
 
 /** Results of dataRead and dataWrite below any host address. */
@@ -169,7 +189,10 @@ export class Mmu {
     const at = this.#translate(context, c, lo, hi, ACCESS.FETCH, false);
     if (at < 0) return FAULTED;
     const host = this.tlb.cache[at + CACHED.HOST]! >>> 0;
-    if (host === 0) return this.#abort(FAULT.EXTERNAL, lo, hi, false, true);
+    if (host === 0) {
+      this.#bus.refuseFetch(this.tlb.physical(at, lo));
+      return this.#abort(FAULT.EXTERNAL, lo, hi, false, true);
+    }
     // Making room for new records may drop all fetch TLBs, so this comes before the fill.
     const records = this.#code.recordsFor(host);
     this.tlb.fillFetch(context, lo, hi, records);
@@ -200,6 +223,7 @@ export class Mmu {
       this.reportWalk(lo, hi, access, false);
       return -1;
     }
+    if ((this.trace.mask & MMU) !== 0) this.#traceWalk(lo, hi);
     const flags = walker.lasting | (walker.device ? CACHED_DEVICE : 0);
     return this.tlb.insert(context, lo, hi, walker.pa, this.#bus.hostPage(walker.pa), flags, walker.sizeBits);
   }
@@ -275,12 +299,12 @@ export class Mmu {
     fault.maintenance = maintenance;
     fault.ipa = walker.ipa;
     const described = walker.stage === 2 && !walker.s1ptw && access !== ACCESS.FETCH && !maintenance;
-    fault.syndrome = described ? instructionSyndrome(this.#instruction()) : 0;
+    fault.syndrome = described ? instructionSyndrome(this.instruction()) : 0;
     this.#take(lo, hi);
   }
 
   /** The instruction at state.pc, or 0 (which decodes as no load or store) if it cannot be read. */
-  #instruction(): number {
+  instruction(): number {
     const { pcLo, pcHi } = this.state, c = this.contexts.controls(this.contexts.current(false) >>> 2);
     const fetched = this.walker.translate(c, pcLo, pcHi, ACCESS.FETCH, WALK.UNCHECKED);
     return fetched ? Math.max(0, this.#bus.peek(this.walker.pa)) : 0;
@@ -306,11 +330,36 @@ export class Mmu {
     return FAULTED;
   }
 
+  #traceWalk(lo: number, hi: number): void {
+    const { ipa, pa, permit, device } = this.walker;
+    this.trace.emit(FILLED, {
+      cpu: this.cpu,
+      va: wide(hi, lo),
+      ipa: BigInt(ipa),
+      pa: BigInt(pa),
+      permit: [..."rwx"].map((letter, n) => (permit >> n & 1) !== 0 ? letter : "-").join(""),
+      device,
+    });
+  }
+
+  #traceFault(): void {
+    const { fsc, stage, s1ptw, fetch, write, maintenance, vaLo, vaHi, ipa } = this.fault;
+    this.trace.emit(FAULTS, {
+      cpu: this.cpu,
+      access: fetch ? "fetch from" : maintenance ? "maintenance of" : write ? "write to" : "read of",
+      va: wide(vaHi, vaLo),
+      stage,
+      ipa: stage === 2 ? BigInt(ipa) : undefined,
+      walk: s1ptw,
+      status: faultStatusWords(fsc),
+    });
+  }
+
   #take(lo: number, hi: number): void {
     const { fault } = this;
     fault.vaLo = lo >>> 0;
     fault.vaHi = hi >>> 0;
-    if ((this.trace.mask & MMU) !== 0) this.trace.emit(FAULTS, this.cpu, fault);
+    if ((this.trace.mask & MMU) !== 0) this.#traceFault();
     if (fault.fetch) this.faults.instructionAbort(fault);
     else this.faults.dataAbort(fault);
   }

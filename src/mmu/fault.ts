@@ -58,20 +58,6 @@ export const newFault = (): Fault => ({
   syndrome: 0,
 });
 
-/** What a fault status code says, for people. */
-export function faultName(fsc: number): string {
-  switch (fsc) {
-    case FAULT.EXTERNAL:
-      return "external abort";
-    case FAULT.ALIGNMENT:
-      return "alignment fault";
-    case FAULT.UNSUPPORTED_ATOMIC:
-      return "exclusive or atomic access that the target does not support";
-  }
-  const kinds = ["address size fault", "translation fault", "access flag fault", "permission fault"];
-  return `${fsc < 16 ? kinds[fsc >> 2] : "external abort on the walk"}, level ${fsc & 3}`;
-}
-
 /** Who turns faults into exceptions: the CPU. After each of these state.pc is the exception's vector. */
 export interface FaultSink {
   dataAbort(fault: Fault): void;

@@ -2,7 +2,7 @@
 // address can index, in every context; by ASID and VMID they retire context numbers. The caller has checked traps and that
 // the instruction exists at this exception level. All vCPUs are in one Inner Shareable domain.
 
-import { tracePoint, Tracer } from "../base/trace.ts";
+import { hex, tracePoint, Tracer, wide } from "../base/trace.ts";
 import type { TlbInvalidation } from "../arch/sysinsns.ts";
 import type { Mmu } from "./access.ts";
 import { isHost, REGIME, type Regime } from "./controls.ts";
@@ -12,8 +12,7 @@ const HCR_FB = 1 << 9;
 const INVALIDATE = tracePoint(
   "mmu",
   "tlbi",
-  (cpu: number, op: TlbInvalidation, lo: number, hi: number) =>
-    `CPU ${cpu} TLBI ${op}, 0x${((BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)).toString(16)}`,
+  ({ op, operand }: { cpu: number; op: TlbInvalidation; operand: bigint }) => `TLBI ${op}, ${hex(operand)}`,
 );
 const MMU = Tracer.bit("mmu");
 
@@ -21,7 +20,7 @@ const MMU = Tracer.bit("mmu");
 export function tlbInvalidate(mmu: Mmu, domain: readonly Mmu[], op: TlbInvalidation, lo: number, hi: number): void {
   const { features, state, registers } = mmu;
   const forced = features.el2 && state.el === 1 && (registers.HCR_EL2Lo & HCR_FB) !== 0;
-  if ((mmu.trace.mask & MMU) !== 0) mmu.trace.emit(INVALIDATE, mmu.cpu, op, lo, hi);
+  if ((mmu.trace.mask & MMU) !== 0) mmu.trace.emit(INVALIDATE, { cpu: mmu.cpu, op, operand: wide(hi, lo) });
   const act = operation(mmu, op, lo, hi);
   if (forced || op.endsWith("IS")) { for (const each of domain) act(each); }
   else act(mmu);

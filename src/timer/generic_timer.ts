@@ -4,7 +4,8 @@
 // Left out: the secure physical timer, the memory-mapped timers, CNTPOFF_EL2 and self-synchronised views (FEAT_ECV).
 
 import { assert } from "../base/errors.ts";
-import type { Clock } from "../base/clock.ts";
+import { type Clock, COUNTER_HZ } from "../base/clock.ts";
+import { hex, silentTracer, tracePoint, Tracer } from "../base/trace.ts";
 import type { Line } from "../memory/line.ts";
 
 /** The system registers of one vCPU that this needs, as low and high words: a view of the machine's own registers. */
@@ -37,6 +38,7 @@ export const TIMER_INTERRUPTS = { CNTP: 30, CNTV: 27, CNTHP: 26, CNTHV: 28 } as 
 /** A timer: its registers and their words, its interrupt, and whether CNTVOFF_EL2 applies. */
 function timer<N extends keyof typeof TIMER_INTERRUPTS, E extends "EL0" | "EL2">(name: N, el: E, offset: boolean) {
   return {
+    name,
     ctl: `${name}_CTL_${el}`,
     cval: `${name}_CVAL_${el}`,
     tval: `${name}_TVAL_${el}`,
@@ -56,6 +58,28 @@ const TIMERS = [
 ] as const;
 type Timer = typeof TIMERS[number];
 
+interface Programmed {
+  readonly cpu: number;
+  readonly timer: string;
+  readonly enabled: boolean;
+  readonly masked: boolean;
+  readonly compare: bigint;
+  /** Ticks until the condition is met; 0 or less when it is. */
+  readonly distance: bigint;
+}
+const PROGRAMMED = tracePoint("timer", "programmed", (t: Readonly<Programmed>) => {
+  if (!t.enabled) return `${t.timer} disabled, at ${hex(t.compare)}`;
+  const at = t.distance <= 0n ? "due" : `due in ${(Number(t.distance) * 1e6 / COUNTER_HZ).toFixed(1)} us`;
+  return `${t.timer} ${t.masked ? "masked" : "enabled"}, at ${hex(t.compare)}, ${at}`;
+});
+const DUE = tracePoint(
+  "timer",
+  "due",
+  ({ target, timer, interrupt, due }: { target: number; timer: string; interrupt: number; due: boolean }) =>
+    `${timer} of CPU ${target} ${due ? "raises" : "lowers"} interrupt ${interrupt}`,
+);
+const TIMER = Tracer.bit("timer");
+
 const CONTROLS = [["CNTKCTL_EL1", "CNTKCTL_EL1Lo", 0x3ffn], ["CNTHCTL_EL2", "CNTHCTL_EL2Lo", 0xfffn]] as const;
 
 const WORD = 2 ** 32, ALL = 2n ** 64n - 1n;
@@ -68,6 +92,7 @@ export interface TimerOptions {
   readonly line: (cpu: number, intid: number) => Line;
   /** Called when a write may have moved the next deadline of a vCPU, so that a slice can be cut shorter. */
   readonly rearmed?: (cpu: number) => void;
+  readonly trace?: Tracer;
 }
 
 interface Access {
@@ -81,12 +106,16 @@ export class GenericTimers {
   readonly #lines: readonly (readonly Line[])[];
   readonly #rearmed: (cpu: number) => void;
   readonly #sysregs: ReadonlyMap<string, Access>;
+  readonly #trace: Tracer;
+  /** While tracing: the lines that are asserted, a bit for each timer, by vCPU. */
+  readonly #asserting: number[] = [];
 
   constructor(options: TimerOptions) {
     this.#clock = options.clock;
     this.#registers = options.registers;
     this.#lines = options.registers.map((_, cpu) => TIMERS.map((t) => options.line(cpu, t.interrupt)));
     this.#rearmed = options.rearmed ?? (() => {});
+    this.#trace = options.trace ?? silentTracer();
     this.#sysregs = this.#makeSysregs();
   }
 
@@ -108,7 +137,32 @@ export class GenericTimers {
   /** Drives the interrupt lines of a vCPU by the time now. */
   update(cpu: number): void {
     const now = this.#clock.ticks(), lines = this.#lines[cpu]!;
+    if ((this.#trace.mask & TIMER) !== 0) this.#traceDue(cpu, now);
     for (let i = 0; i < TIMERS.length; i++) lines[i]!(this.#asserted(TIMERS[i]!, cpu, now));
+  }
+
+  #traceDue(target: number, now: number): void {
+    const before = this.#asserting[target] ?? 0;
+    let after = 0;
+    for (const [i, timer] of TIMERS.entries()) {
+      const due = this.#asserted(timer, target, now);
+      if (due) after |= 1 << i;
+      if (due === ((before >> i & 1) !== 0)) continue;
+      this.#trace.emit(DUE, { target, timer: timer.name, interrupt: timer.interrupt, due });
+    }
+    this.#asserting[target] = after;
+  }
+
+  #traceProgrammed(timer: Timer, cpu: number): void {
+    const control = this.#registers[cpu]![timer.ctlLow], compare = this.#compareValue(timer, cpu);
+    this.#trace.emit(PROGRAMMED, {
+      cpu,
+      timer: timer.name,
+      enabled: (control & CTL.ENABLE) !== 0,
+      masked: (control & CTL.IMASK) !== 0,
+      compare,
+      distance: compare - this.#count(timer.offset, cpu, this.#clock.ticks()),
+    });
   }
 
   /** The tick (of the clock, absolute) at which an interrupt line next changes by itself; Infinity if none will. */
@@ -179,6 +233,11 @@ export class GenericTimers {
     const r = this.#registers[cpu]!;
     r[timer.cvalLow] = Number(value & 0xffffffffn);
     r[timer.cvalHigh] = Number((value >> 32n) & 0xffffffffn);
+    this.#programmed(timer, cpu);
+  }
+
+  #programmed(timer: Timer, cpu: number): void {
+    if ((this.#trace.mask & TIMER) !== 0) this.#traceProgrammed(timer, cpu);
     this.#changed(cpu);
   }
 
@@ -227,7 +286,7 @@ export class GenericTimers {
         },
         write: (cpu, value) => {
           this.#registers[cpu]![timer.ctlLow] = Number(value & 3n);
-          this.#changed(cpu);
+          this.#programmed(timer, cpu);
         },
       });
       map.set(timer.cval, {
