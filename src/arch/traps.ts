@@ -15,6 +15,8 @@ export interface GuestTrap {
   /** Another field of the register that has the same effect. */
   readonly or?: string;
   readonly on: Direction;
+  /** HCR_EL2.TGE has the same effect, and the host's EL0 is no exception. */
+  readonly withTge?: boolean;
 }
 
 /**
@@ -39,7 +41,14 @@ export type Trap = GuestTrap | UserEnable | SpecialTrap;
 
 const hcr = (field: string, on: Direction): GuestTrap => ({ kind: "guest", register: "HCR_EL2", field, on });
 const ich = (field: string): GuestTrap => ({ kind: "guest", register: "ICH_HCR_EL2", field, on: "rw" });
-const mdcr = (field: string): GuestTrap => ({ kind: "guest", register: "MDCR_EL2", field, or: "TDE", on: "rw" });
+const mdcr = (field: string): GuestTrap => ({
+  kind: "guest",
+  register: "MDCR_EL2",
+  field,
+  or: "TDE",
+  on: "rw",
+  withTge: true,
+});
 const sctlr = (field: string): UserEnable => ({
   kind: "user",
   register: "SCTLR_EL1",
@@ -95,6 +104,8 @@ export const TRAPS = {
   SGI: { kind: "special", on: "w" },
   /** UNDEFINED except at the highest implemented exception level. */
   HIGHEST: { kind: "special", on: "w" },
+  /** UNDEFINED where EL2 is implemented. */
+  WITHOUT_EL2: { kind: "special", on: "rw" },
   /** SP_EL0 is UNDEFINED while it is the stack pointer. */
   SPSEL: { kind: "special", on: "rw" },
   /** MDSCR_EL1.TDCC keeps EL0 from the debug communication channel. */

@@ -44,6 +44,7 @@ const SPECIAL: Partial<Record<TrapName, Check>> = {
   FP: (vcpu) => vcpu.state.fpTrap === FP_TRAP.NONE ? ALLOWED : FP,
   SGI: (vcpu) => vcpu.state.el === 1 && (vcpu.sys.HCR_EL2Lo & (HCR.IMO | HCR.FMO)) !== 0 ? TO_EL2 : ALLOWED,
   HIGHEST: (vcpu) => vcpu.state.el < (vcpu.hasEl2 ? 2 : 1) ? UNDEFINED : ALLOWED,
+  WITHOUT_EL2: (vcpu) => vcpu.hasEl2 ? UNDEFINED : ALLOWED,
   SPSEL: (vcpu) => vcpu.state.spsel === 0 ? UNDEFINED : ALLOWED,
   TDCC: (vcpu) => {
     if (vcpu.state.el !== 0 || (vcpu.sys.MDSCR_EL1Lo & TDCC) === 0) return ALLOWED;
@@ -67,6 +68,12 @@ function compile(name: TrapName, trap: Trap): Check {
   switch (trap.kind) {
     case "guest": {
       const [word, mask] = wordAndMask(trap.register, trap.or ? [trap.field, trap.or] : [trap.field]);
+      if (trap.withTge) {
+        return (vcpu) => {
+          const set = (vcpu.sysWords[word]! & mask) !== 0 || (vcpu.sys.HCR_EL2Lo & HCR.TGE) !== 0;
+          return set && vcpu.state.el < 2 ? TO_EL2 : ALLOWED;
+        };
+      }
       return (vcpu) => {
         const { el } = vcpu.state;
         if (el === 2 || (vcpu.sysWords[word]! & mask) === 0 || (el === 0 && isHost(vcpu))) return ALLOWED;

@@ -185,7 +185,7 @@ export const CONTROL = {
   TPIDR_EL2: sysreg({ ...EL2, ...DIRECT_EL2, at: [3, 4, 13, 0, 2], bits: "ThreadID:64" }),
 
   ISR_EL1: sysreg({ read: 1, at: [3, 0, 12, 1, 0], owner: "cpu", bits: "RES0:55 A:1 I:1 F:1 RES0:6" }),
-  RVBAR_EL1: sysreg({ read: 1, at: [3, 0, 12, 0, 1], traps: ["HIGHEST"], bits: "Address:64" }),
+  RVBAR_EL1: sysreg({ read: 1, at: [3, 0, 12, 0, 1], traps: ["WITHOUT_EL2"], bits: "Address:64" }),
   RVBAR_EL2: sysreg({ read: 2, at: [3, 4, 12, 0, 1], bits: "Address:64" }),
   // RMR_ELx is not implemented, as a core without AArch32 at its highest level may choose.
 
