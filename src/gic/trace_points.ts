@@ -5,10 +5,7 @@ import { OUTPUT } from "./state.ts";
 
 export const GIC = Tracer.bit("gic");
 
-interface Interrupt {
-  readonly cpu: number;
-  readonly intid: number;
-}
+type Interrupt = { readonly cpu: number; readonly intid: number };
 
 /** An input line; private interrupts have a vCPU. */
 export const LINE = tracePoint(
