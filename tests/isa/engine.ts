@@ -45,6 +45,8 @@ const untagged = (va: bigint): bigint => va & (1n << 55n) ? va : BigInt.asUintN(
 export class Engine {
   readonly decoder: Decoder;
   readonly state: VcpuState;
+  /** How often an instruction needed software floating point. */
+  softFloatCalls = 0;
   readonly #memory = new WebAssembly.Memory({
     initial: MEMORY_BYTES / 65536,
     maximum: MEMORY_BYTES / 65536,
@@ -185,7 +187,10 @@ export class Engine {
       hlt: ill,
       sev: nothing,
       sevl: nothing,
-      softFloat: (_cpu: number, operation: number, a: bigint, b: bigint, c: bigint) => softFloat(operation, a, b, c),
+      softFloat: (_cpu: number, operation: number, a: bigint, b: bigint, c: bigint) => {
+        this.softFloatCalls++;
+        return softFloat(operation, a, b, c);
+      },
       dataRead: (_cpu, lo, hi, desc) => this.#access(lo, hi, desc, false),
       dataWrite: (_cpu, lo, hi, desc) => this.#access(lo, hi, desc, true),
       fetch: () => this.#fetch(),

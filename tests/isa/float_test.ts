@@ -1,5 +1,5 @@
-// The short ways of isa/float.ts: fused multiply-add, division and square root where rounding is hardest, against exact software; and
-// that everyday operands need no software at all.
+// The short ways of isa/float.ts: fused multiply-add, division and square root where rounding is hardest, against exact
+// software; and that everyday operands need no software at all.
 
 import assert from "node:assert/strict";
 import { DOUBLE, FLAGS, type Format, SINGLE, SoftFloat } from "../../src/isa/softfloat.ts";
@@ -127,4 +127,47 @@ Deno.test("quotients, roots and sums near exactness flag what is inexact", () =>
       }
     }
   }
+});
+
+Deno.test("everyday operands need no software", () => {
+  const machine = new Machine(), random = new Random(SEED);
+  const EXACT = {
+    "fadd d0, d1, d2": 0x1e622820,
+    "fsub d0, d1, d2": 0x1e623820,
+    "fmul d0, d1, d2": 0x1e620820,
+    "fmadd d0, d1, d2, d3": 0x1f420c20,
+    "fmax d0, d1, d2": 0x1e624820,
+    "fcmp d1, d2": 0x1e622020,
+    "fcmpe d1, d2": 0x1e622030,
+    "fcvt s0, d1": 0x1e624020,
+    "frintm d0, d1": 0x1e654020,
+    "fcvtzs x0, d1": 0x9e780020,
+    "scvtf d0, x1": 0x9e620020,
+    "fadd v0.2d, v1.2d, v2.2d": 0x4e62d420,
+    "fmul v0.2d, v1.2d, v2.2d": 0x6e62dc20,
+    "fmla v0.2d, v1.2d, v2.2d": 0x4e62cc20,
+    "fcmgt v0.2d, v1.2d, v2.2d": 0x6ee2e420,
+    "fcvtzs v0.2d, v1.2d": 0x4ee1b820,
+  };
+  const INEXACT = {
+    ...EXACT,
+    "fdiv d0, d1, d2": 0x1e621820,
+    "fsqrt d0, d1": 0x1e61c020,
+    "fdiv v0.2d, v1.2d, v2.2d": 0x6e62fc20,
+    "frintx d0, d1": 0x1e674020,
+  };
+  const bits = (x: number) => new BigUint64Array(Float64Array.of(x).buffer)[0]!;
+  const check = (words: Record<string, number>, fpsr: number, number: () => number) => {
+    for (const [text, word] of Object.entries(words)) {
+      for (let i = 0; i < 50; i++) {
+        const before = machine.engine.softFloatCalls, operands = [1, 2, 3].map(() => [bits(number()), bits(number())]);
+        machine.run(word, fpsr, operands, 64, random.bits(40));
+        const values = operands.flat().map((x) => x.toString(16)).join(" ");
+        assert.equal(machine.engine.softFloatCalls, before, `${text} of ${values}, FPSR 0x${fpsr.toString(16)}`);
+      }
+    }
+  };
+  check(INEXACT, FLAGS.IXC, () => 0.5 + random.u32() / 2 ** 30);
+  check(EXACT, FLAGS.IXC, () => random.below(5) - 2);
+  check(EXACT, 0, () => random.below(2000) - 1000);
 });
