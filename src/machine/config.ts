@@ -82,6 +82,22 @@ export type SerialConfig =
   }
   | { readonly kind: "unix"; readonly path: string; readonly server: boolean; readonly wait: boolean };
 
+/** `-icount`: virtual time follows the instruction count. */
+export interface IcountConfig {
+  /** An instruction takes 2 ** shift nanoseconds. */
+  readonly shift: number;
+  /** While all vCPUs wait, virtual time passes as fast as real time; without it, at once. */
+  readonly sleep: boolean;
+}
+
+/** `-rtc`: what the real-time clock shows. */
+export interface RtcConfig {
+  /** The time at the start: now, now on the clock on the wall, or seconds since 1970. */
+  readonly base: "utc" | "localtime" | number;
+  /** What makes it go on: virtual time, or the host's. */
+  readonly clock: "vm" | "host";
+}
+
 export interface MachineConfig {
   readonly board: BoardConfig;
   readonly cpu: CpuConfig;
@@ -99,8 +115,18 @@ export interface MachineConfig {
   readonly bios: string | null;
   readonly loaders: readonly LoaderConfig[];
   readonly serial: SerialConfig;
-  /** PSCI SYSTEM_RESET ends the run. */
+  /** PSCI SYSTEM_RESET does what SYSTEM_OFF does. */
   readonly noReboot: boolean;
+  /** PSCI SYSTEM_OFF stops the machine and does not end the run. */
+  readonly noShutdown: boolean;
+  /** Null: time is the host's. */
+  readonly icount: IcountConfig | null;
+  readonly rtc: RtcConfig;
+  /** Seed of the random numbers that the guest is given; null takes the host's. */
+  readonly seed: number | null;
+  /** The input log that is written or repeated; at most one of the two. */
+  readonly record: string | null;
+  readonly replay: string | null;
   readonly trace: {
     readonly groups: readonly TraceGroup[];
     /** Where trace lines go; null is stderr. */

@@ -4,6 +4,7 @@
 import { UsageError } from "../base/errors.ts";
 import { TRACE_GROUPS } from "../base/trace.ts";
 import type { MachineConfig } from "./config.ts";
+import { timeConfig } from "./options/time.ts";
 import { type Option, within } from "./options/declare.ts";
 import { type Draft, LINUX_OPTIONS, newDraft, OPTIONS } from "./options/table.ts";
 
@@ -97,6 +98,8 @@ export function completeConfig(draft: Draft): MachineConfig {
     loaders: draft.loaders,
     serial: draft.serial ?? { kind: "stdio" },
     noReboot: draft.noReboot,
+    noShutdown: draft.noShutdown,
+    ...timeConfig(draft),
     trace: { groups: draft.traceGroups, file: draft.traceFile },
     dumpDtb: draft.dumpDtb,
   };

@@ -10,10 +10,13 @@ import {
   CPU_MODELS,
   type CpuFeature,
   type CpuModel,
+  type IcountConfig,
   type LoaderConfig,
+  type RtcConfig,
   type SerialConfig,
 } from "../config.ts";
 import { type Field, field, fieldsOption, flag, type Given, later, type Option, option } from "./declare.ts";
+import { ICOUNT_FIELDS, icountOf, RTC_BASE } from "./time.ts";
 import { ADDRESS, choice, count, FILE, onOff, RAM_SIZE, SERIAL, text, U64, type ValueKind, WORDS } from "./values.ts";
 
 /** What the options say, before defaults. */
@@ -35,6 +38,13 @@ export interface Draft {
   loaders: LoaderConfig[];
   serial: SerialConfig | null;
   noReboot: boolean;
+  noShutdown: boolean;
+  icount: IcountConfig | null;
+  rtcBase: RtcConfig["base"];
+  rtcClock: RtcConfig["clock"] | null;
+  seed: number | null;
+  record: string | null;
+  replay: string | null;
   traceGroups: TraceGroup[];
   traceFile: string | null;
   /** Print this and do nothing else. */
@@ -60,6 +70,13 @@ export const newDraft = (): Draft => ({
   loaders: [],
   serial: null,
   noReboot: false,
+  noShutdown: false,
+  icount: null,
+  rtcBase: "utc",
+  rtcClock: null,
+  seed: null,
+  record: null,
+  replay: null,
   traceGroups: [],
   traceFile: null,
   show: null,
@@ -159,6 +176,24 @@ function applyLoader(draft: Draft, given: Given<typeof LOADER_FIELDS>): void {
   draft.loaders.push({ kind: "start", address: addr, cpu });
 }
 
+function applyIcount(draft: Draft, given: Given<typeof ICOUNT_FIELDS>): void {
+  draft.icount = icountOf(given);
+  const { rr, rrfile } = given;
+  if ((rr === undefined) !== (rrfile === undefined)) throw new UsageError("rr and rrfile need each other");
+  if (rr === "record") draft.record = rrfile!;
+  if (rr === "replay") draft.replay = rrfile!;
+}
+
+const RTC_FIELDS = {
+  base: field(RTC_BASE, "the time at the start (utc)"),
+  clock: field(choice("host", "vm"), "what makes it go on (host; with -icount vm)"),
+};
+
+function applyRtc(draft: Draft, given: Given<typeof RTC_FIELDS>): void {
+  draft.rtcBase = given.base ?? draft.rtcBase;
+  draft.rtcClock = given.clock ?? draft.rtcClock;
+}
+
 const TRACE_ITEMS: ValueKind<TraceGroup[] | "help"> = {
   form: "GROUP[,GROUP…]|help",
   choices: [...Object.keys(TRACE_GROUPS), "help"],
@@ -219,6 +254,20 @@ export const OPTIONS: readonly Option<Draft>[] = [
   flag("nographic", "accepted: there is no display, the serial port is on the terminal", () => {}),
   flag("no-reboot", "exit when the guest resets", (draft: Draft) => {
     draft.noReboot = true;
+  }),
+  flag("no-shutdown", "stop when the guest powers off, do not exit", (draft: Draft) => {
+    draft.noShutdown = true;
+  }),
+  fieldsOption("icount", "shift", ICOUNT_FIELDS, "virtual time follows the instruction count", applyIcount),
+  fieldsOption("rtc", "base", RTC_FIELDS, "the real-time clock", applyRtc),
+  option("seed", count("N", 0, Number.MAX_SAFE_INTEGER), "seed of the guest's random numbers", (draft: Draft, seed) => {
+    draft.seed = seed;
+  }),
+  option("record", FILE, "write every event from outside to FILE; implies -icount auto", (draft: Draft, file) => {
+    draft.record = file;
+  }),
+  option("replay", FILE, "repeat the run that FILE recorded", (draft: Draft, file) => {
+    draft.replay = file;
   }),
   option("nic", choice("none"), "no network", () => {}),
   option("accel", choice("tcg"), "accepted", () => {}),
