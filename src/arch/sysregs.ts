@@ -87,7 +87,8 @@ export interface DirectAccess {
 /** What is known about plain access to the register with this key; undefined when there is none. */
 export function directOf(key: number): DirectAccess | undefined {
   const entry = ENCODINGS.get(key), direct = entry?.row.direct;
-  if (!entry || !direct) return undefined;
+  // Generated code does not know the CPU model, which may lack the register.
+  if (!entry || !direct || entry.row.feature !== undefined) return undefined;
   const offset = SYSREGS_OFFSET + SYSTEM_REGISTERS.offset[entry.name];
   const as = (c: DirectClass | undefined) => c !== undefined && entry.alias ? DIRECT.EL12 : c;
   const readClass = as(direct.read), writeClass = as(direct.write);
