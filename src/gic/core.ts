@@ -1,30 +1,25 @@
 // What every part of the interrupt controller works on: the state of all interrupts, the choice of the highest priority
-// pending interrupt for each vCPU, and the lines that go out to it (IHI 0069 "Interrupt handling and prioritization").
-// Single security state (GICD_CTLR.DS = 1), affinity routing always on. An SPI with 1-of-N routing (IRM) goes to the first
-// vCPU whose redistributor is awake. A sleeping redistributor still forwards interrupts, as QEMU's does.
+// pending interrupt for each vCPU, and the lines that go out to it (IHI 0048, IHI 0069 "Interrupt handling and
+// prioritization"). One security state. GICv2 and GICv3 are tables of registers in front of this.
 
 import { assert } from "../base/errors.ts";
-import { silentTracer, type Tracer } from "../base/trace.ts";
+import { PhysicalInterface } from "./physical_interface.ts";
+import { lowestBit, PriorityScheme } from "./priorities.ts";
 import {
   type Bitmap,
-  DISTRIBUTOR,
   type Distributor,
   GIC_STATE_BYTES,
   GICR_WAKER,
-  ICC_CTLR,
-  IDLE_PRIORITY,
   INTERRUPTS,
   MAX_CPUS,
-  NO_TARGET,
   OUTPUT,
-  PRIORITY_MASK,
-  REDISTRIBUTOR,
-  type Redistributor,
-  resetRedistributor,
+  placeState,
+  type Private,
+  SGIS,
   SPURIOUS,
   WORDS,
 } from "./state.ts";
-import { GIC, LINE, SIGNAL } from "./trace_points.ts";
+import { VirtualInterface } from "./virtual_interface.ts";
 
 export interface GicOptions {
   /** Shared memory and the address in it of GIC_STATE_BYTES bytes, 16-aligned. */
@@ -38,45 +33,71 @@ export interface GicOptions {
   readonly output: (cpu: number, lines: number) => void;
   /** Trace of what a guest does wrong. */
   readonly guestError?: (message: string) => void;
-  readonly trace?: Tracer;
 }
+
+/** In what the architectures differ below their registers. */
+export interface Architecture {
+  readonly version: 2 | 3;
+  readonly physicalPriorities: PriorityScheme;
+  readonly virtualPriorities: PriorityScheme;
+}
+
+/** All priority bits of the physical interface, one word of active priorities in the virtual one, as QEMU has them. */
+export const GICV2: Architecture = {
+  version: 2,
+  physicalPriorities: new PriorityScheme(8, 7),
+  virtualPriorities: new PriorityScheme(5, 5, 1),
+};
+
+/** Five bits in both, as in Cortex-A57 and later cores. */
+export const GICV3: Architecture = {
+  version: 3,
+  physicalPriorities: new PriorityScheme(5, 5),
+  virtualPriorities: new PriorityScheme(5, 5),
+};
 
 export class GicCore {
   readonly distributor: Distributor;
-  readonly redistributors: readonly Redistributor[];
+  readonly privates: readonly Private[];
+  readonly physical: readonly PhysicalInterface[];
+  readonly virtual: readonly VirtualInterface[];
   readonly affinities: readonly number[];
   readonly guestError: (message: string) => void;
-  readonly trace: Tracer;
   readonly #output: (cpu: number, lines: number) => void;
 
-  constructor(options: GicOptions) {
+  constructor(options: GicOptions, readonly architecture: Architecture) {
     const { buffer, base, cpus } = options;
     assert(cpus >= 1 && cpus <= MAX_CPUS, "the state has room for 1 to 8 vCPUs");
     assert(base % 16 === 0 && base + GIC_STATE_BYTES <= buffer.byteLength, "the state lies aligned inside the memory");
-    this.distributor = DISTRIBUTOR.at(buffer, base);
-    const all = Array.from({ length: cpus }, (_, n) => n);
-    this.redistributors = all.map((n) => REDISTRIBUTOR.at(buffer, base + DISTRIBUTOR.size + n * REDISTRIBUTOR.size));
-    this.affinities = options.affinities ?? all;
+    const state = placeState(buffer, base, cpus);
+    this.distributor = state.distributor;
+    this.privates = state.privates;
+    this.physical = state.physical.map((view, cpu) => new PhysicalInterface(this, cpu, view));
+    this.virtual = state.virtual.map((view, cpu) => new VirtualInterface(this, cpu, view));
+    this.affinities = options.affinities ?? state.privates.map((_, n) => n);
     assert(this.affinities.length === cpus, "every vCPU has an affinity");
     this.guestError = options.guestError ?? (() => {});
-    this.trace = options.trace ?? silentTracer();
     this.#output = options.output;
   }
 
-  /** Power-on state; input lines are low. */
+  /** Power-on state; input lines are low, no SPI has a target. */
   reset(): void {
     this.distributor.bytes.fill(0);
-    this.redistributors.forEach((r, cpu) => {
-      const outputs = r.outputs;
-      resetRedistributor(r);
+    this.privates.forEach((p, cpu) => {
+      const { outputs } = p;
+      p.bytes.fill(0);
+      p.waker = GICR_WAKER.ProcessorSleep | GICR_WAKER.ChildrenAsleep;
+      p.edge[0] = 0xffff;
+      p.routed[0] = 0xffffffff;
+      this.physical[cpu]!.reset();
+      this.virtual[cpu]!.reset();
       if (outputs) this.#output(cpu, 0);
     });
-    for (let intid = 32; intid < INTERRUPTS; intid++) this.route(intid);
   }
 
   /** The struct that holds the bits of interrupts `32 * word` and up, as `cpu` sees them. */
-  bank(cpu: number, word: number): Distributor | Redistributor {
-    return word === 0 ? this.redistributors[cpu]! : this.distributor;
+  bank(cpu: number, word: number): Distributor | Private {
+    return word === 0 ? this.privates[cpu]! : this.distributor;
   }
 
   bit(map: Bitmap, cpu: number, intid: number): boolean {
@@ -93,13 +114,31 @@ export class GicCore {
   setLine(cpu: number, intid: number, high: boolean): void {
     if (this.bit("level", cpu, intid) === high) return;
     this.setBit("level", cpu, intid, high);
-    if ((this.trace.mask & GIC) !== 0) {
-      this.trace.emit(LINE, { target: intid < 32 ? cpu : undefined, intid, high, edge: this.bit("edge", cpu, intid) });
-    }
     if (this.bit("edge", cpu, intid)) {
       if (!high) return;
       this.setBit("pending", cpu, intid, true);
     }
+    this.updateFor(cpu, intid);
+  }
+
+  /** Makes a software-generated interrupt pending. `source` is the vCPU that sent it where that is remembered. */
+  raiseSgi(target: number, intid: number, source?: number): void {
+    const p = this.privates[target]!;
+    if (source !== undefined) p.sgiSources[intid] = p.sgiSources[intid]! | (1 << source);
+    this.setBit("pending", target, intid, true);
+    this.update(target);
+  }
+
+  /** Pending to active, for an acknowledge. An SGI stays pending while other vCPUs have sent it too. */
+  activate(cpu: number, intid: number): void {
+    let pending = false;
+    if (intid < SGIS) {
+      const { sgiSources } = this.privates[cpu]!, sources = sgiSources[intid]!;
+      sgiSources[intid] = sources & (sources - 1);
+      pending = sgiSources[intid] !== 0;
+    }
+    this.setBit("pending", cpu, intid, pending);
+    this.setBit("active", cpu, intid, true);
     this.updateFor(cpu, intid);
   }
 
@@ -109,121 +148,69 @@ export class GicCore {
     this.updateFor(cpu, intid);
   }
 
-  /** Finds the target of an SPI again after its route changed. */
-  route(intid: number): void {
-    const d = this.distributor, word = intid >>> 5, mask = 1 << (intid & 31);
-    let target: number;
-    if (d.routeLow[intid]! >>> 31) {
-      target = Math.max(0, this.redistributors.findIndex((r) => !(r.waker & GICR_WAKER.ProcessorSleep)));
-    } else {
-      const affinity = ((d.routeLow[intid]! & 0xffffff) | (d.routeHigh[intid]! << 24)) >>> 0;
-      target = this.affinities.indexOf(affinity);
-    }
-    const old = d.target[intid]!;
-    d.target[intid] = target < 0 ? NO_TARGET : target;
-    for (const cpu of [old, target]) {
-      const r = this.redistributors[cpu];
-      if (r) r.routed[word] = cpu === target ? r.routed[word]! | mask : r.routed[word]! & ~mask;
-    }
+  /** Sets the vCPUs, one bit each, that an SPI may go to. The first that acknowledges it has it. */
+  setTargets(intid: number, targets: number): void {
+    const word = intid >>> 5, mask = 1 << (intid & 31);
+    this.distributor.targets[intid] = targets;
+    this.privates.forEach(({ routed }, cpu) => {
+      routed[word] = (targets >>> cpu) & 1 ? routed[word]! | mask : routed[word]! & ~mask;
+    });
   }
 
   /** After a change to one interrupt: `cpu` matters for SGIs and PPIs only. */
   updateFor(cpu: number, intid: number): void {
-    const target = intid < 32 ? cpu : this.distributor.target[intid]!;
-    if (target !== NO_TARGET) this.update(target);
+    if (intid < 32) this.update(cpu);
+    else for (let left = this.distributor.targets[intid]!; left !== 0; left &= left - 1) this.update(lowestBit(left));
   }
 
   updateAll(): void {
-    for (let cpu = 0; cpu < this.redistributors.length; cpu++) this.update(cpu);
+    for (let cpu = 0; cpu < this.privates.length; cpu++) this.update(cpu);
   }
 
   /** Chooses the highest priority pending interrupt of a vCPU again, then its output lines. */
   update(cpu: number): void {
-    const d = this.distributor, r = this.redistributors[cpu]!;
-    const group0 = d.ctlr & 1 & r.igrpen[0]! ? -1 : 0;
-    const group1 = (d.ctlr >>> 1) & 1 & r.igrpen[1]! ? -1 : 0;
+    const d = this.distributor, p = this.privates[cpu]!, { state } = this.physical[cpu]!;
+    const enabled = d.ctlr & state.control;
+    const group0 = enabled & 1 ? -1 : 0, group1 = enabled & 2 ? -1 : 0;
     let best = SPURIOUS, bestPriority = 0x100;
     for (let word = 0; (group0 | group1) !== 0 && word < WORDS; word++) {
-      const routed = r.routed[word]!;
+      const routed = p.routed[word]!;
       if (routed === 0) continue;
-      const b = word === 0 ? r : d;
+      const b = word === 0 ? p : d;
       let ready = (b.pending[word]! | (b.level[word]! & ~b.edge[word]!)) & b.enabled[word]! & ~b.active[word]! & routed;
       if (ready === 0) continue;
       const group = b.group[word]!;
       ready &= (group & group1) | (~group & group0);
       for (; ready !== 0; ready &= ready - 1) {
-        const intid = word * 32 + 31 - Math.clz32(ready & -ready);
+        const intid = word * 32 + lowestBit(ready);
         const priority = b.priority[intid]!;
         if (priority < bestPriority) best = intid, bestPriority = priority;
       }
     }
-    r.best = best;
-    r.bestPriority = bestPriority;
-    r.bestGroup = best === SPURIOUS ? 0 : Number(this.bit("group", cpu, best));
+    state.best = best;
+    state.bestPriority = bestPriority;
+    state.bestGroup = best === SPURIOUS ? 0 : Number(this.bit("group", cpu, best));
     this.signal(cpu);
   }
 
-  /** Sets the output lines from `best` and the virtual lines; enough after a change to PMR, BPR, CTLR or active priorities. */
+  /** Sets the output lines from what both interfaces have found; enough after a change to masks or active priorities. */
   signal(cpu: number): void {
-    const r = this.redistributors[cpu]!;
-    const physical = this.canSignal(cpu) ? (r.bestGroup === 0 ? OUTPUT.FIQ : OUTPUT.IRQ) : 0;
-    const outputs = physical | r.virtualOutputs;
-    if (outputs === r.outputs) return;
-    r.outputs = outputs;
-    if ((this.trace.mask & GIC) !== 0) {
-      this.trace.emit(SIGNAL, { target: cpu, lines: outputs, best: r.best, priority: r.bestPriority });
-    }
+    const p = this.privates[cpu]!;
+    const outputs = this.physical[cpu]!.line(OUTPUT.IRQ, OUTPUT.FIQ) | p.virtualOutputs;
+    if (outputs === p.outputs) return;
+    p.outputs = outputs;
     this.#output(cpu, outputs);
   }
 
-  /** Whether the best pending interrupt passes the priority mask and preempts what runs. */
-  canSignal(cpu: number): boolean {
-    const r = this.redistributors[cpu]!;
-    if (r.best === SPURIOUS || r.bestPriority >= r.pmr) return false;
-    const mask = this.groupPriorityMask(cpu, r.bestGroup);
-    return preempts(r.bestPriority, runningPriority(r.apr), mask);
-  }
-
-  /** The group priority bits by ICC_BPR<n>_EL1 (IHI 0069 "Priority grouping"). */
-  groupPriorityMask(cpu: number, group: number): number {
-    const r = this.redistributors[cpu]!;
-    return priorityMask(group === 0 || r.ctlr & ICC_CTLR.CBPR ? r.bpr[0]! : r.bpr[1]! - 1);
-  }
-
-  /** Recomputes and reports all lines, for a state that was restored. */
+  /** Recomputes what follows from the state and reports all lines, for a state that was restored. */
   refresh(): void {
-    this.redistributors.forEach((r, cpu) => {
-      const before = r.outputs;
+    this.privates.forEach((p, cpu) => {
+      const before = p.outputs;
+      this.virtual[cpu]!.select();
       this.update(cpu);
-      if (r.outputs === before) this.#output(cpu, before);
+      if (p.outputs === before) this.#output(cpu, before);
     });
   }
 }
 
-/** Mask of the group priority for a binary point that counts as ICC_BPR0_EL1 does. */
-export const priorityMask = (bpr: number): number => 0xff & (0xff << (bpr + 1));
-
-/** Whether `priority` is of sufficient priority to preempt, by the group priority bits in `mask`. */
-export const preempts = (priority: number, running: number, mask: number): boolean =>
-  running === IDLE_PRIORITY || (priority & mask) < (running & mask);
-
-/** Bit n of an active priorities register stands for priority n << 3. */
-const APR_SHIFT = 31 - Math.clz32(PRIORITY_MASK & -PRIORITY_MASK);
-export const aprBit = (priority: number): number => 1 << (priority >>> APR_SHIFT);
-
-/** The highest active priority of both groups. */
-export function runningPriority(apr: Uint32Array): number {
-  const bits = apr[0]! | apr[1]!;
-  return bits === 0 ? IDLE_PRIORITY : (31 - Math.clz32(bits & -bits)) << APR_SHIFT;
-}
-
-/** The group of the highest active priority, -1 if nothing is active; group 0 at equal priorities. */
-export function runningGroup(apr: Uint32Array): number {
-  const bits = apr[0]! | apr[1]!;
-  return bits === 0 ? -1 : apr[0]! & bits & -bits ? 0 : 1;
-}
-
-/** Clears the highest active priority of `group`. */
-export const dropPriority = (apr: Uint32Array, group: number): void => {
-  apr[group] = apr[group]! & (apr[group]! - 1);
-};
+export const isInterrupt = (intid: number): boolean => intid < INTERRUPTS;

@@ -1,24 +1,21 @@
-// The virtualization interface: the hypervisor's ICH_* registers, and ICV_*, what a virtual machine finds behind the names
-// ICC_* (IHI 0069 "Virtual interrupt handling and prioritization"). Priority drop comes before the checks of EOIR's value
-// (an IMPLEMENTATION DEFINED choice). No virtual LPIs, no vSEI; the traps of ICH_HCR_EL2 are the CPU's business.
+// The virtualization interface below its registers: list registers, what a virtual machine's CPU interface does with them,
+// and the maintenance interrupt (IHI 0069 "Virtual interrupt handling and prioritization", IHI 0048 "GIC Support for
+// Virtualization"). List registers and ICH_HCR_EL2 are held as GICv3 has them, of which GICv2's hold a part. Priority drop
+// comes before the checks of EOIR's value (an IMPLEMENTATION DEFINED choice). No virtual LPIs, no vSEI.
 
-import { aprBit, dropPriority, type GicCore, preempts, priorityMask, runningGroup, runningPriority } from "./core.ts";
-import { CTLR_FIXED, isSpecial, type SysregAccess } from "./cpu_interface.ts";
+import type { GicCore } from "./core.ts";
+import { CpuInterface, type Group, isSpecial } from "./cpu_interface.ts";
 import {
-  ICC_CTLR,
+  CONTROL,
   IDLE_PRIORITY,
+  type Interface,
   INTERRUPTS,
   LIST_REGISTERS,
   MAINTENANCE_INTERRUPT,
-  MIN_BPR,
   OUTPUT,
-  PRIORITY_BITS,
-  PRIORITY_MASK,
-  type Redistributor,
+  SGIS,
   SPURIOUS,
-  VMCR,
 } from "./state.ts";
-import { GIC, LIST_REGISTER, VIRTUAL_ACKNOWLEDGED, VIRTUAL_ENDED } from "./trace_points.ts";
 
 /** ICH_HCR_EL2. Its maintenance enables have the same bit position as what they enable has in ICH_MISR_EL2, plus NPIE's. */
 export const ICH_HCR = {
@@ -36,9 +33,8 @@ export const ICH_HCR = {
   TDIR: 1 << 14,
   EOIcount_SHIFT: 27,
 } as const;
-const HCR_WRITABLE = 0xf8005cff;
 
-export const ICH_MISR = {
+const ICH_MISR = {
   EOI: 1 << 0,
   U: 1 << 1,
   LRENP: 1 << 2,
@@ -49,287 +45,166 @@ export const ICH_MISR = {
   VGrp1D: 1 << 7,
 } as const;
 
-/** ListRegs, PREbits, PRIbits; IDbits = 24 bits, A3V, nV4 and TDS (ICH_HCR_EL2.TDIR is there), as QEMU announces them. */
-const VTR = ((LIST_REGISTERS - 1) | (1 << 19) | (1 << 20) | (1 << 21) | (1 << 23) | ((PRIORITY_BITS - 1) << 26) |
-  ((PRIORITY_BITS - 1) << 29)) >>> 0;
-
 /** Bits of the high word of a list register; the low word is vINTID. */
 const LR = { EOI: 1 << 9, GROUP: 1 << 28, HW: 1 << 29, PENDING: 1 << 30, ACTIVE: 1 << 31, STATE: 3 << 30 } as const;
-const LR_RES0 = 0x0f00e000 | ((0xff & ~PRIORITY_MASK) << 16);
 
-const high = (r: Redistributor, i: number): number => r.lrWords[2 * i + 1]!;
-const setHigh = (r: Redistributor, i: number, value: number): void => {
-  r.lrWords[2 * i + 1] = value;
-};
-const groupOf = (lr: number): 0 | 1 => lr & LR.GROUP ? 1 : 0;
+const groupOf = (lr: number): Group => lr & LR.GROUP ? 1 : 0;
 const priorityOf = (lr: number): number => (lr >>> 16) & 0xff;
-
-const vpmr = (r: Redistributor): number => r.vmcr >>> VMCR.VPMR_SHIFT;
-const vbpr = (r: Redistributor, group: number): number =>
-  (r.vmcr >>> (group === 0 ? VMCR.VBPR0_SHIFT : VMCR.VBPR1_SHIFT)) & 7;
-const enableOf = (group: number): number => group === 0 ? VMCR.VENG0 : VMCR.VENG1;
-const eoiSplit = (r: Redistributor): boolean => (r.vmcr & VMCR.VEOIM) !== 0;
-
-function groupPriorityMask(r: Redistributor, group: number): number {
-  return priorityMask(group === 0 || r.vmcr & VMCR.VCBPR ? vbpr(r, 0) : vbpr(r, 1) - 1);
-}
-
-/** The list register with the highest priority virtual interrupt that is pending (not active too) and enabled, or -1. */
-function highestPending(r: Redistributor): number {
-  let best = -1, bestPriority = IDLE_PRIORITY;
-  for (let i = 0; i < LIST_REGISTERS; i++) {
-    const lr = high(r, i);
-    if ((lr & LR.STATE) !== LR.PENDING || !(r.vmcr & enableOf(groupOf(lr)))) continue;
-    if (priorityOf(lr) < bestPriority) best = i, bestPriority = priorityOf(lr);
-  }
-  return best;
-}
-
-function canSignal(r: Redistributor, lr: number): boolean {
-  if (!(r.hcr & ICH_HCR.En) || priorityOf(lr) >= vpmr(r)) return false;
-  return preempts(priorityOf(lr), runningPriority(r.vapr), groupPriorityMask(r, groupOf(lr)));
-}
-
-/** ICH_EISR_EL2: list registers that ask for EOI maintenance. */
-function eoiStatus(r: Redistributor): number {
-  let bits = 0;
-  for (let i = 0; i < LIST_REGISTERS; i++) {
-    if ((high(r, i) & (LR.STATE | LR.HW | LR.EOI)) === LR.EOI) bits |= 1 << i;
-  }
-  return bits;
-}
-
-/** ICH_ELRSR_EL2: list registers that hold nothing and ask for nothing. */
-function emptyStatus(r: Redistributor): number {
-  let bits = 0;
-  for (let i = 0; i < LIST_REGISTERS; i++) {
-    const lr = high(r, i);
-    if (!(lr & LR.STATE) && (lr & LR.HW || !(lr & LR.EOI))) bits |= 1 << i;
-  }
-  return bits;
-}
-
-/** ICH_MISR_EL2: why the maintenance interrupt is due. */
-function maintenanceStatus(r: Redistributor): number {
-  let valid = 0, pending = 0, misr = 0;
-  for (let i = 0; i < LIST_REGISTERS; i++) {
-    const state = high(r, i) & LR.STATE;
-    if (state) valid++;
-    if (state === LR.PENDING) pending++;
-  }
-  if (eoiStatus(r)) misr |= ICH_MISR.EOI;
-  if (r.hcr & ICH_HCR.UIE && valid < 2) misr |= ICH_MISR.U;
-  if (r.hcr & ICH_HCR.LRENPIE && r.hcr >>> ICH_HCR.EOIcount_SHIFT) misr |= ICH_MISR.LRENP;
-  if (r.hcr & ICH_HCR.NPIE && pending === 0) misr |= ICH_MISR.NP;
-  misr |= r.hcr & (r.vmcr & VMCR.VENG0 ? ICH_MISR.VGrp0E : ICH_MISR.VGrp0D);
-  misr |= r.hcr & (r.vmcr & VMCR.VENG1 ? ICH_MISR.VGrp1E : ICH_MISR.VGrp1D);
-  return misr;
-}
-
-/** Sets the virtual lines and the maintenance interrupt from the state. */
-export function updateVirtual(c: GicCore, cpu: number): void {
-  const r = c.redistributors[cpu]!, i = highestPending(r);
-  let lines = 0;
-  if (i >= 0 && canSignal(r, high(r, i))) lines = groupOf(high(r, i)) === 0 ? OUTPUT.VFIQ : OUTPUT.VIRQ;
-  r.virtualOutputs = lines;
-  c.setLine(cpu, MAINTENANCE_INTERRUPT, (r.hcr & ICH_HCR.En) !== 0 && maintenanceStatus(r) !== 0);
-  c.signal(cpu);
-}
-
-function acknowledge(c: GicCore, cpu: number, group: number): number {
-  const r = c.redistributors[cpu]!, i = highestPending(r);
-  if (i < 0) return SPURIOUS;
-  const lr = high(r, i);
-  if (groupOf(lr) !== group || !canSignal(r, lr)) return SPURIOUS;
-  const intid = r.lrWords[2 * i]! & 0xffffff;
-  if (isSpecial(intid)) {
-    // A bad number from the hypervisor: it is returned, and the list register becomes invalid.
-    setHigh(r, i, lr & ~LR.STATE);
-  } else {
-    r.vapr[group] = r.vapr[group]! | aprBit(priorityOf(lr) & groupPriorityMask(r, group));
-    setHigh(r, i, (lr & ~LR.STATE) | LR.ACTIVE);
-  }
-  if ((c.trace.mask & GIC) !== 0) c.trace.emit(VIRTUAL_ACKNOWLEDGED, { cpu, intid, group, register: i });
-  updateVirtual(c, cpu);
-  return intid;
-}
-
-function findActive(r: Redistributor, intid: number): number {
-  for (let i = 0; i < LIST_REGISTERS; i++) {
-    if (high(r, i) & LR.ACTIVE && r.lrWords[2 * i] === intid) return i;
-  }
-  return -1;
-}
-
-/** Active to invalid, active and pending to pending; with HW = 1 the physical interrupt becomes inactive too. */
-function deactivateListRegister(c: GicCore, cpu: number, i: number): void {
-  const r = c.redistributors[cpu]!, lr = high(r, i);
-  setHigh(r, i, lr & ~LR.ACTIVE);
-  const physical = lr & 0x1fff;
-  if (lr & LR.HW && physical < INTERRUPTS) c.deactivate(cpu, physical);
-}
-
-function countEoi(r: Redistributor): void {
-  r.hcr = r.hcr + (1 << ICH_HCR.EOIcount_SHIFT);
-}
-
 /** LPIs have no active state to end. */
 const isLpi = (intid: number): boolean => intid >= 8192;
 
-function endOfInterrupt(c: GicCore, cpu: number, group: number, value: number): void {
-  const r = c.redistributors[cpu]!, intid = value & 0xffffff;
-  if (isSpecial(intid)) return;
-  const running = runningPriority(r.vapr);
-  if (running === IDLE_PRIORITY) return;
-  dropPriority(r.vapr, runningGroup(r.vapr));
-  const i = findActive(r, intid);
-  if ((c.trace.mask & GIC) !== 0) c.trace.emit(VIRTUAL_ENDED, { cpu, intid, register: i < 0 ? undefined : i });
-  if (i < 0) {
-    if (!eoiSplit(r) && !isLpi(intid)) countEoi(r);
-  } else {
-    const lr = high(r, i);
-    const same = groupOf(lr) === group && (priorityOf(lr) & groupPriorityMask(r, group)) === running;
-    if (same && (!eoiSplit(r) || isLpi(intid))) deactivateListRegister(c, cpu, i);
+export class VirtualInterface extends CpuInterface {
+  constructor(readonly core: GicCore, readonly cpu: number, state: Interface) {
+    super(state, core.architecture.virtualPriorities, core.architecture.version === 2);
   }
-  updateVirtual(c, cpu);
-}
 
-function deactivate(c: GicCore, cpu: number, value: number): void {
-  const r = c.redistributors[cpu]!, intid = value & 0xffffff;
-  if (isSpecial(intid) || !eoiSplit(r)) return;
-  const i = findActive(r, intid);
-  if (i >= 0) deactivateListRegister(c, cpu, i);
-  else if (!isLpi(intid)) countEoi(r);
-  updateVirtual(c, cpu);
-}
-
-function setVmcr(c: GicCore, cpu: number, clear: number, set: number): void {
-  const r = c.redistributors[cpu]!;
-  r.vmcr = (r.vmcr & ~clear) | set;
-  updateVirtual(c, cpu);
-}
-
-const perGroup = (group: 0 | 1): Record<string, SysregAccess> => ({
-  [`ICC_IAR${group}_EL1`]: { read: (c, cpu) => acknowledge(c, cpu, group) },
-  [`ICC_EOIR${group}_EL1`]: { write: (c, cpu, low) => endOfInterrupt(c, cpu, group, low) },
-  [`ICC_HPPIR${group}_EL1`]: {
-    read: (c, cpu) => {
-      const r = c.redistributors[cpu]!, i = highestPending(r);
-      return i >= 0 && groupOf(high(r, i)) === group ? r.lrWords[2 * i]! & 0xffffff : SPURIOUS;
-    },
-  },
-  [`ICC_BPR${group}_EL1`]: {
-    read: (c, cpu) => {
-      const r = c.redistributors[cpu]!;
-      return group === 1 && r.vmcr & VMCR.VCBPR ? Math.min(7, vbpr(r, 0) + 1) : vbpr(r, group);
-    },
-    write: (c, cpu, low) => {
-      if (group === 1 && c.redistributors[cpu]!.vmcr & VMCR.VCBPR) return;
-      const shift = group === 0 ? VMCR.VBPR0_SHIFT : VMCR.VBPR1_SHIFT;
-      setVmcr(c, cpu, 7 << shift, Math.max(low & 7, MIN_BPR[group]) << shift);
-    },
-  },
-  [`ICC_AP${group}R0_EL1`]: activePriorities(group),
-  [`ICC_IGRPEN${group}_EL1`]: {
-    read: (c, cpu) => c.redistributors[cpu]!.vmcr & enableOf(group) ? 1 : 0,
-    write: (c, cpu, low) => setVmcr(c, cpu, enableOf(group), low & 1 ? enableOf(group) : 0),
-  },
-});
-
-function activePriorities(group: 0 | 1): SysregAccess {
-  return {
-    read: (c, cpu) => c.redistributors[cpu]!.vapr[group]!,
-    write: (c, cpu, low) => {
-      c.redistributors[cpu]!.vapr[group] = low;
-      updateVirtual(c, cpu);
-    },
-  };
-}
-
-/** The registers a virtual machine sees in place of the physical ones: under HCR_EL2.FMO, under IMO, under either. */
-export const ICV_GROUP0: Readonly<Record<string, SysregAccess>> = perGroup(0);
-export const ICV_GROUP1: Readonly<Record<string, SysregAccess>> = perGroup(1);
-export const ICV_COMMON: Readonly<Record<string, SysregAccess>> = {
-  ICC_PMR_EL1: {
-    read: (c, cpu) => vpmr(c.redistributors[cpu]!),
-    write: (c, cpu, low) => setVmcr(c, cpu, 0xff << VMCR.VPMR_SHIFT, (low & PRIORITY_MASK) << VMCR.VPMR_SHIFT),
-  },
-  ICC_CTLR_EL1: {
-    read: (c, cpu) => {
-      const { vmcr } = c.redistributors[cpu]!;
-      return CTLR_FIXED | (vmcr & VMCR.VCBPR ? ICC_CTLR.CBPR : 0) | (vmcr & VMCR.VEOIM ? ICC_CTLR.EOImode : 0);
-    },
-    write: (c, cpu, low) =>
-      setVmcr(
-        c,
-        cpu,
-        VMCR.VCBPR | VMCR.VEOIM,
-        (low & ICC_CTLR.CBPR ? VMCR.VCBPR : 0) | (low & ICC_CTLR.EOImode ? VMCR.VEOIM : 0),
-      ),
-  },
-  ICC_RPR_EL1: { read: (c, cpu) => runningPriority(c.redistributors[cpu]!.vapr) },
-  ICC_DIR_EL1: { write: (c, cpu, low) => deactivate(c, cpu, low) },
-};
-
-const LR_STATES = ["invalid", "pending", "active", "active and pending"];
-function traceListRegister(c: GicCore, cpu: number, register: number): void {
-  const r = c.redistributors[cpu]!, lr = high(r, register);
-  c.trace.emit(LIST_REGISTER, {
-    cpu,
-    register,
-    virtual: r.lrWords[2 * register]!,
-    state: LR_STATES[lr >>> 30]!,
-    group: groupOf(lr),
-    priority: priorityOf(lr),
-    physical: lr & LR.HW ? lr & 0x1fff : undefined,
-  });
-}
-
-function listRegisters(): Record<string, SysregAccess> {
-  const entries: [string, SysregAccess][] = [];
-  for (let i = 0; i < LIST_REGISTERS; i++) {
-    entries.push([`ICH_LR${i}_EL2`, {
-      read: (c, cpu) => c.redistributors[cpu]!.lr[i]!,
-      write: (c, cpu, low, highWord) => {
-        const { lrWords } = c.redistributors[cpu]!;
-        lrWords[2 * i] = low;
-        lrWords[2 * i + 1] = highWord & ~LR_RES0;
-        if ((c.trace.mask & GIC) !== 0) traceListRegister(c, cpu, i);
-        updateVirtual(c, cpu);
-      },
-    }]);
+  get hcr(): number {
+    return this.core.privates[this.cpu]!.hcr;
   }
-  return Object.fromEntries(entries);
-}
 
-const VMCR_WRITABLE = VMCR.VENG0 | VMCR.VENG1 | VMCR.VCBPR | VMCR.VEOIM | (7 << VMCR.VBPR1_SHIFT) |
-  (7 << VMCR.VBPR0_SHIFT) | (PRIORITY_MASK << VMCR.VPMR_SHIFT);
+  setHcr(value: number): void {
+    this.core.privates[this.cpu]!.hcr = value;
+    this.select();
+  }
 
-/** The hypervisor's registers. */
-export const ICH: Readonly<Record<string, SysregAccess>> = {
-  ICH_HCR_EL2: {
-    read: (c, cpu) => c.redistributors[cpu]!.hcr,
-    write: (c, cpu, low) => {
-      c.redistributors[cpu]!.hcr = low & HCR_WRITABLE;
-      updateVirtual(c, cpu);
-    },
-  },
-  ICH_VTR_EL2: { read: () => VTR },
-  ICH_MISR_EL2: { read: (c, cpu) => maintenanceStatus(c.redistributors[cpu]!) },
-  ICH_EISR_EL2: { read: (c, cpu) => eoiStatus(c.redistributors[cpu]!) },
-  ICH_ELRSR_EL2: { read: (c, cpu) => emptyStatus(c.redistributors[cpu]!) },
-  ICH_VMCR_EL2: {
-    read: (c, cpu) => c.redistributors[cpu]!.vmcr,
-    write: (c, cpu, low) => {
-      const r = c.redistributors[cpu]!;
-      r.vmcr = (low & VMCR_WRITABLE) | VMCR.VFIQEn;
-      for (const [group, shift] of [VMCR.VBPR0_SHIFT, VMCR.VBPR1_SHIFT].entries()) {
-        r.vmcr = (r.vmcr & ~(7 << shift)) | (Math.max(vbpr(r, group), MIN_BPR[group]!) << shift);
+  setListRegister(i: number, low: number, high: number): void {
+    const { lrWords } = this.core.privates[this.cpu]!;
+    lrWords[2 * i] = low;
+    lrWords[2 * i + 1] = high;
+    this.select();
+  }
+
+  /** ICH_EISR_EL2: list registers that ask for EOI maintenance. */
+  get eoiStatus(): number {
+    return this.#those((lr) => (lr & (LR.STATE | LR.HW | LR.EOI)) === LR.EOI);
+  }
+
+  /** ICH_ELRSR_EL2: list registers that hold nothing and ask for nothing. */
+  get emptyStatus(): number {
+    return this.#those((lr) => !(lr & LR.STATE) && (lr & LR.HW ? true : !(lr & LR.EOI)));
+  }
+
+  /** ICH_MISR_EL2: why the maintenance interrupt is due. */
+  get maintenanceStatus(): number {
+    const { hcr } = this;
+    let valid = 0, pending = 0, misr = 0;
+    for (let i = 0; i < LIST_REGISTERS; i++) {
+      const state = this.#high(i) & LR.STATE;
+      if (state) valid++;
+      if (state === LR.PENDING) pending++;
+    }
+    if (this.eoiStatus) misr |= ICH_MISR.EOI;
+    if (hcr & ICH_HCR.UIE && valid < 2) misr |= ICH_MISR.U;
+    if (hcr & ICH_HCR.LRENPIE && hcr >>> ICH_HCR.EOIcount_SHIFT) misr |= ICH_MISR.LRENP;
+    if (hcr & ICH_HCR.NPIE && pending === 0) misr |= ICH_MISR.NP;
+    misr |= hcr & (this.enabled(0) ? ICH_MISR.VGrp0E : ICH_MISR.VGrp0D);
+    misr |= hcr & (this.enabled(1) ? ICH_MISR.VGrp1E : ICH_MISR.VGrp1D);
+    return misr;
+  }
+
+  override canSignal(): boolean {
+    return (this.hcr & ICH_HCR.En) !== 0 && super.canSignal();
+  }
+
+  get pendingId(): number {
+    return this.#idOf(this.state.best);
+  }
+
+  protected take(): void {
+    const i = this.state.best, lr = this.#high(i) & ~LR.STATE;
+    // A bad number from the hypervisor: it is returned, and the list register becomes invalid.
+    this.#setHigh(i, isSpecial(this.#low(i)) ? lr : lr | LR.ACTIVE);
+    this.select();
+  }
+
+  endOfInterrupt(id: number, group: Group): void {
+    if (isSpecial(id)) return;
+    const running = this.runningPriority, idle = running === IDLE_PRIORITY, split = this.has(CONTROL.EOImode);
+    if (idle && !this.trusting) return;
+    if (!idle) this.priorities.drop(this.state.active, this.runningGroup);
+    const i = this.#findActive(id);
+    if (i < 0) {
+      if (!split && !isLpi(id) && !idle) this.#countEoi();
+    } else if (!split || isLpi(id)) {
+      const lr = this.#high(i);
+      const same = groupOf(lr) === group && (priorityOf(lr) & this.groupPriorityMask(group)) === running;
+      if (same || this.trusting) this.#deactivateListRegister(i);
+    }
+    this.select();
+  }
+
+  deactivate(id: number): void {
+    if (isSpecial(id) || !this.has(CONTROL.EOImode)) return;
+    const i = this.#findActive(id);
+    if (i >= 0) this.#deactivateListRegister(i);
+    else if (!isLpi(id)) this.#countEoi();
+    this.select();
+  }
+
+  /** Chooses the best list register, then sets the virtual lines and the maintenance interrupt. */
+  select(): void {
+    const { state } = this;
+    state.best = SPURIOUS;
+    state.bestPriority = IDLE_PRIORITY;
+    state.bestGroup = 0;
+    for (let i = 0; i < LIST_REGISTERS; i++) {
+      const lr = this.#high(i);
+      // Pending, not active too.
+      if ((lr & LR.STATE) !== LR.PENDING || !this.enabled(groupOf(lr)) || priorityOf(lr) >= state.bestPriority) {
+        continue;
       }
-      updateVirtual(c, cpu);
-    },
-  },
-  ICH_AP0R0_EL2: activePriorities(0),
-  ICH_AP1R0_EL2: activePriorities(1),
-  ...listRegisters(),
-};
+      state.best = i;
+      state.bestPriority = priorityOf(lr);
+      state.bestGroup = groupOf(lr);
+    }
+    this.signal();
+  }
+
+  signal(): void {
+    this.core.privates[this.cpu]!.virtualOutputs = this.line(OUTPUT.VIRQ, OUTPUT.VFIQ);
+    const maintenance = (this.hcr & ICH_HCR.En) !== 0 && this.maintenanceStatus !== 0;
+    this.core.setLine(this.cpu, MAINTENANCE_INTERRUPT, maintenance);
+    this.core.signal(this.cpu);
+  }
+
+  #low(i: number): number {
+    return this.core.privates[this.cpu]!.lrWords[2 * i]!;
+  }
+
+  #high(i: number): number {
+    return this.core.privates[this.cpu]!.lrWords[2 * i + 1]!;
+  }
+
+  #setHigh(i: number, value: number): void {
+    this.core.privates[this.cpu]!.lrWords[2 * i + 1] = value;
+  }
+
+  /** The number as the virtual machine sees it: with GICv2, the CPUID of an SGI is a part of it. */
+  #idOf(i: number): number {
+    const intid = this.#low(i) & 0xff_ffff, lr = this.#high(i);
+    const source = this.core.architecture.version === 2 && intid < SGIS && !(lr & LR.HW) ? lr & 7 : 0;
+    return intid | (source << 10);
+  }
+
+  #findActive(id: number): number {
+    for (let i = 0; i < LIST_REGISTERS; i++) if (this.#high(i) & LR.ACTIVE && this.#idOf(i) === id) return i;
+    return -1;
+  }
+
+  /** Active to invalid, active and pending to pending; with HW = 1 the physical interrupt becomes inactive too. */
+  #deactivateListRegister(i: number): void {
+    const lr = this.#high(i), physical = lr & 0x1fff;
+    this.#setHigh(i, lr & ~LR.ACTIVE);
+    if (lr & LR.HW && physical < INTERRUPTS) this.core.deactivate(this.cpu, physical);
+  }
+
+  #countEoi(): void {
+    this.core.privates[this.cpu]!.hcr = this.hcr + (1 << ICH_HCR.EOIcount_SHIFT);
+  }
+
+  #those(condition: (lr: number) => boolean): number {
+    let bits = 0;
+    for (let i = 0; i < LIST_REGISTERS; i++) if (condition(this.#high(i))) bits |= 1 << i;
+    return bits;
+  }
+}
