@@ -45,9 +45,8 @@ function arithmetic(name: OperationName, compute: (u: Lanes, ...x: Fp[]) => Resu
     if (!u.isNative) return soft();
     const x = operands.map((raw) => u.let(u.float(raw))), { value, safe, exact } = compute(u, ...x);
     const second = () => {
-      const right = exact(), normal = [value, ...x].map((y) => y.isAtLeast(2 * y.facts.minNormal).or(y.isZero()));
-      const settled = u.all(right).or(u.isInexact.ne(0).and(u.all(safe.or(right))));
-      const unflushed = u.without(FZ).or(u.all(normal.reduce((a, b) => a.and(b))));
+      const right = exact(), settled = u.all(right).or(u.isInexact.and(u.all(safe.or(right))));
+      const unflushed = u.without(FZ).or(u.unflushable(value, ...x));
       return u.choose(u.without(RMODE).and(settled).and(unflushed), () => value.raw(), soft);
     };
     return u.choose(u.steady(RMODE | FZ).and(u.all(safe)), () => value.raw(), second);
@@ -194,7 +193,7 @@ function extremum(name: "max" | "min" | "maxNum" | "minNum"): FloatOp {
     const soft = () => u.soft(name, [a, b]);
     if (!u.isNative) return soft();
     const x = u.float(a), y = u.float(b), value = u.let(name.startsWith("max") ? x.max(y) : x.min(y));
-    return u.choose(u.without(FZ).and(u.all(value.isNumber())), () => value.raw(), soft);
+    return u.chooseUnflushed(u.all(value.isNumber()), [x, y], () => value.raw(), soft);
   };
 }
 export const max: FloatOp = extremum("max"), min: FloatOp = extremum("min");
@@ -208,7 +207,7 @@ function comparison(name: "compareEQ" | "compareGE" | "compareGT" | "absoluteGE"
     if (!u.isNative) return soft();
     const [x, y] = [a, b].map((raw) => u.let(u.float(name.startsWith("abs") ? u.abs(raw) : raw))) as [Fp, Fp];
     const holds = name.endsWith("EQ") ? x.eq(y) : name.endsWith("GE") ? x.ge(y) : x.gt(y);
-    return u.choose(u.without(FZ).and(u.all(x.isNumber().and(y.isNumber()))), () => holds.raw(), soft);
+    return u.chooseUnflushed(u.all(x.isNumber().and(y.isNumber())), [x, y], () => holds.raw(), soft);
   };
 }
 export const compareEQ: FloatOp = comparison("compareEQ"), compareGE: FloatOp = comparison("compareGE");
@@ -219,7 +218,6 @@ export const swapped = (op: FloatOp): FloatOp => (u, a, b) => op(u, b, a);
 
 /** The order of two scalars as i64: -1, 0, 1, or 2 when unordered. */
 export function order(u: Lanes, a: Int, b: Int, signalling: boolean): Int {
-  const { e } = u;
   const soft = () => {
     const [nzcv] = u.softEach(signalling ? "compareSignalling" : "compare", [a, b]) as [Int];
     // 1000, 0110, 0010 and 0011.
@@ -227,8 +225,8 @@ export function order(u: Lanes, a: Int, b: Int, signalling: boolean): Int {
   };
   if (!u.isNative) return soft();
   const x = u.let(u.float(a)), y = u.let(u.float(b));
-  const settled = u.without(FZ).and(u.all(x.isNumber().and(y.isNumber())));
-  return e.choose(settled, () => u.all(x.gt(y)).sub(u.all(x.lt(y))).s64(), soft, true);
+  const difference = () => u.all(x.gt(y)).sub(u.all(x.lt(y))).s64();
+  return u.chooseUnflushed(u.all(x.isNumber().and(y.isNumber())), [x, y], difference, soft) as Int;
 }
 /** NZCV of an order. */
 export const orderFlags = (order: Int): Flags => ({
@@ -293,13 +291,13 @@ export function toFixed(u: Lanes, a: Raw, rounding: Rounding, { width, unsigned,
     return u.vectorBits ? u.join(results) : results[0]!.as(type);
   };
   if (!u.isNative) return soft();
-  const number = u.float(a), x = u.vectorBits || u.width === 64 ? number : promote(number);
+  const number = u.let(u.float(a)), x = u.vectorBits || u.width === 64 ? number : promote(number);
   const scaled = u.let(scale ? x.mul(power(x, scale, 1)) : x), value = u.let(rounded(scaled, rounding));
   const limit = 2 ** (unsigned ? width : width - 1);
   const inRange = u.all(value.ge(x.every(unsigned ? 0 : -limit)).and(value.lt(x.every(limit))));
   const exact = u.all(value.eq(scaled));
   const convert = (y: Fp): Int => y.x.wasm(type, `${type}.trunc_sat_f64_${sign}`) as Int;
-  return u.choose(inRange.and(exact.or(u.steady(FZ))), () => {
+  return u.chooseUnflushed(inRange.and(exact.or(u.isInexact)), [number], () => {
     if (!u.vectorBits) return convert(value);
     if (u.width === 64) return u.join([convert(value.lane(0)), convert(value.lane(1))]);
     return new Vec(value.x.wasm("v128", `i32x4.trunc_sat_f32x4_${sign}`), 2);
@@ -342,11 +340,16 @@ export function convert(u: Lanes, to: Lanes, a: Raw, rounding?: Rounding): Raw {
   const x = u.let(u.float(a));
   if (to.width === 64) {
     const value = to.let(promote(x));
-    return to.choose(to.without(FZ).and(to.all(value.isNumber())), () => value.raw(), soft);
+    return u.chooseUnflushed(to.all(value.isNumber()), [x], () => value.raw(), soft);
   }
-  const value = to.let(demote(x)), exact = () => to.without(FZ).and(u.all(promote(value).eq(x)));
-  const second = () => to.choose(exact(), () => value.raw(), soft);
-  return to.choose(to.steady(RMODE | FZ).and(to.all(value.isSafelyNormal())), () => value.raw(), second);
+  const value = to.let(demote(x)), safe = to.let(value.isSafelyNormal());
+  // Results that are not flushed come from numbers that are not.
+  const second = () => {
+    const same = promote(value).eq(x), exact = to.let(u.vectorBits ? joinMasks(same, same) : same);
+    const settled = to.all(exact).or(to.steady(RMODE).and(to.all(safe.or(exact))));
+    return to.choose(settled.and(to.without(FZ).or(to.unflushable(value))), () => value.raw(), soft);
+  };
+  return to.choose(to.steady(RMODE | FZ).and(to.all(safe)), () => value.raw(), second);
 }
 
 // ---- what is left to software

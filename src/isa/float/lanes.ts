@@ -314,11 +314,22 @@ export class Lanes {
   steady(mask: number): Int {
     return this.e.state("fpcr").and(mask).or(this.e.state("fpsr").not().and(FLAGS.IXC)).eqz();
   }
-  /** i32, whether FPSR.IXC is set. */
+  /** i32, whether FPSR.IXC is set: 0 or 1. */
   get isInexact(): Int {
-    return this.e.state("fpsr").and(FLAGS.IXC);
+    return this.e.state("fpsr").shrU(Math.log2(FLAGS.IXC)).and(1);
   }
 
+  /** i32, whether flushing denormal numbers to zero would not change any of these. */
+  unflushable(...numbers: Fp[]): Int {
+    const each = numbers.map((x) => x.isAtLeast(x.facts.minNormal).or(x.isZero()));
+    return each.map((mask) => this.all(mask)).reduce((a, b) => a.and(b));
+  }
+  /** `fast` where the condition holds and no number is flushed to zero, else `slow`. */
+  chooseUnflushed(condition: Int, numbers: Fp[], fast: () => Raw, slow: () => Raw): Raw {
+    const holds = this.e.let(condition);
+    const second = () => this.choose(holds.and(this.unflushable(...numbers)), fast, slow);
+    return this.choose(holds.and(this.without(FZ)), fast, second);
+  }
   /** `fast` where the condition holds, which is expected, else `slow`. */
   choose(condition: Int, fast: () => Raw, slow: () => Raw): Raw {
     let vector: number | undefined;
