@@ -3,6 +3,7 @@
 // prioritization"). One security state. GICv2 and GICv3 are tables of registers in front of this.
 
 import { assert } from "../base/errors.ts";
+import { silentTracer, type Tracer } from "../base/trace.ts";
 import { PhysicalInterface } from "./physical_interface.ts";
 import { lowestBit, PriorityScheme } from "./priorities.ts";
 import {
@@ -10,7 +11,6 @@ import {
   type Distributor,
   GIC_STATE_BYTES,
   GICR_WAKER,
-  INTERRUPTS,
   MAX_CPUS,
   OUTPUT,
   placeState,
@@ -19,6 +19,7 @@ import {
   SPURIOUS,
   WORDS,
 } from "./state.ts";
+import { GIC, LINE, SGI, SIGNAL } from "./trace_points.ts";
 import { VirtualInterface } from "./virtual_interface.ts";
 
 export interface GicOptions {
@@ -33,6 +34,7 @@ export interface GicOptions {
   readonly output: (cpu: number, lines: number) => void;
   /** Trace of what a guest does wrong. */
   readonly guestError?: (message: string) => void;
+  readonly trace?: Tracer;
 }
 
 /** In what the architectures differ below their registers. */
@@ -63,6 +65,7 @@ export class GicCore {
   readonly virtual: readonly VirtualInterface[];
   readonly affinities: readonly number[];
   readonly guestError: (message: string) => void;
+  readonly trace: Tracer;
   readonly #output: (cpu: number, lines: number) => void;
 
   constructor(options: GicOptions, readonly architecture: Architecture) {
@@ -77,6 +80,7 @@ export class GicCore {
     this.affinities = options.affinities ?? state.privates.map((_, n) => n);
     assert(this.affinities.length === cpus, "every vCPU has an affinity");
     this.guestError = options.guestError ?? (() => {});
+    this.trace = options.trace ?? silentTracer();
     this.#output = options.output;
   }
 
@@ -114,6 +118,9 @@ export class GicCore {
   setLine(cpu: number, intid: number, high: boolean): void {
     if (this.bit("level", cpu, intid) === high) return;
     this.setBit("level", cpu, intid, high);
+    if ((this.trace.mask & GIC) !== 0) {
+      this.trace.emit(LINE, { target: intid < 32 ? cpu : undefined, intid, high, edge: this.bit("edge", cpu, intid) });
+    }
     if (this.bit("edge", cpu, intid)) {
       if (!high) return;
       this.setBit("pending", cpu, intid, true);
@@ -121,10 +128,11 @@ export class GicCore {
     this.updateFor(cpu, intid);
   }
 
-  /** Makes a software-generated interrupt pending. `source` is the vCPU that sent it where that is remembered. */
-  raiseSgi(target: number, intid: number, source?: number): void {
-    const p = this.privates[target]!;
-    if (source !== undefined) p.sgiSources[intid] = p.sgiSources[intid]! | (1 << source);
+  /** vCPU `cpu` sends a software-generated interrupt. GICv2 remembers who did. */
+  sendSgi(cpu: number, intid: number, target: number): void {
+    if ((this.trace.mask & GIC) !== 0) this.trace.emit(SGI, { cpu, intid, target });
+    const { sgiSources } = this.privates[target]!;
+    if (this.architecture.version === 2) sgiSources[intid] = sgiSources[intid]! | (1 << cpu);
     this.setBit("pending", target, intid, true);
     this.update(target);
   }
@@ -199,6 +207,10 @@ export class GicCore {
     const outputs = this.physical[cpu]!.line(OUTPUT.IRQ, OUTPUT.FIQ) | p.virtualOutputs;
     if (outputs === p.outputs) return;
     p.outputs = outputs;
+    if ((this.trace.mask & GIC) !== 0) {
+      const { best, bestPriority } = this.physical[cpu]!.state;
+      this.trace.emit(SIGNAL, { target: cpu, lines: outputs, best, priority: bestPriority });
+    }
     this.#output(cpu, outputs);
   }
 
@@ -212,5 +224,3 @@ export class GicCore {
     });
   }
 }
-
-export const isInterrupt = (intid: number): boolean => intid < INTERRUPTS;

@@ -31,7 +31,7 @@ function generateSgi(a: Access, value: number): void {
       return;
   }
   core.privates.forEach((_, target) => {
-    if ((targets >>> target) & 1) core.raiseSgi(target, value & 0xf, cpu);
+    if ((targets >>> target) & 1) core.sendSgi(cpu, value & 0xf, target);
   });
 }
 

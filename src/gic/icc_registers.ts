@@ -86,7 +86,7 @@ function generateSgi(c: GicCore, cpu: number, low: number, high: number, groups:
     const aff0 = other & 0xff;
     const named = (other & ~0xff) >>> 0 === affinity && aff0 < 16 && (low & (1 << aff0)) !== 0;
     if (all ? target === cpu : !named) return;
-    if (groups.includes(Number(c.bit("group", target, intid)))) c.raiseSgi(target, intid);
+    if (groups.includes(Number(c.bit("group", target, intid)))) c.sendSgi(cpu, intid, target);
   });
 }
 

@@ -4,6 +4,7 @@ import type { GicCore } from "./core.ts";
 import { CpuInterface, type Group, isSpecial } from "./cpu_interface.ts";
 import { lowestBit } from "./priorities.ts";
 import { CONTROL, type Interface, INTERRUPTS, SGIS } from "./state.ts";
+import { ACKNOWLEDGED, DEACTIVATED, ENDED, GIC } from "./trace_points.ts";
 
 export class PhysicalInterface extends CpuInterface {
   constructor(readonly core: GicCore, readonly cpu: number, state: Interface) {
@@ -18,7 +19,9 @@ export class PhysicalInterface extends CpuInterface {
   }
 
   protected take(): void {
-    this.core.activate(this.cpu, this.state.best);
+    const { trace } = this.core, { best: intid, bestGroup: group, bestPriority: priority } = this.state;
+    if ((trace.mask & GIC) !== 0) trace.emit(ACKNOWLEDGED, { cpu: this.cpu, intid, group, priority });
+    this.core.activate(this.cpu, intid);
   }
 
   endOfInterrupt(intid: number, group: Group): void {
@@ -29,8 +32,10 @@ export class PhysicalInterface extends CpuInterface {
       this.core.guestError(`EOIR of group ${group}: interrupt ${intid} is not the one that runs`);
       return;
     }
+    const split = this.has(CONTROL.EOImode), { trace } = this.core;
+    if ((trace.mask & GIC) !== 0) trace.emit(ENDED, { cpu: this.cpu, intid, group, deactivated: !split });
     this.priorities.drop(this.state.active, group);
-    if (!this.has(CONTROL.EOImode)) this.core.deactivate(this.cpu, intid);
+    if (!split) this.core.deactivate(this.cpu, intid);
     this.signal();
   }
 
@@ -40,6 +45,8 @@ export class PhysicalInterface extends CpuInterface {
       this.core.guestError(`DIR: write of ${intid} with EOImode ${this.has(CONTROL.EOImode) ? 1 : 0}`);
       return;
     }
+    const { trace } = this.core;
+    if ((trace.mask & GIC) !== 0) trace.emit(DEACTIVATED, { cpu: this.cpu, intid });
     this.core.deactivate(this.cpu, intid);
   }
 

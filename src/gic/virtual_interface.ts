@@ -16,6 +16,7 @@ import {
   SGIS,
   SPURIOUS,
 } from "./state.ts";
+import { GIC, LIST_REGISTER, VIRTUAL_ACKNOWLEDGED, VIRTUAL_ENDED } from "./trace_points.ts";
 
 /** ICH_HCR_EL2. Its maintenance enables have the same bit position as what they enable has in ICH_MISR_EL2, plus NPIE's. */
 export const ICH_HCR = {
@@ -48,6 +49,8 @@ const ICH_MISR = {
 /** Bits of the high word of a list register; the low word is vINTID. */
 const LR = { EOI: 1 << 9, GROUP: 1 << 28, HW: 1 << 29, PENDING: 1 << 30, ACTIVE: 1 << 31, STATE: 3 << 30 } as const;
 
+const LR_STATES = ["invalid", "pending", "active", "active and pending"];
+
 const groupOf = (lr: number): Group => lr & LR.GROUP ? 1 : 0;
 const priorityOf = (lr: number): number => (lr >>> 16) & 0xff;
 /** LPIs have no active state to end. */
@@ -71,6 +74,18 @@ export class VirtualInterface extends CpuInterface {
     const { lrWords } = this.core.privates[this.cpu]!;
     lrWords[2 * i] = low;
     lrWords[2 * i + 1] = high;
+    const { trace } = this.core;
+    if ((trace.mask & GIC) !== 0) {
+      trace.emit(LIST_REGISTER, {
+        cpu: this.cpu,
+        register: i,
+        virtual: low,
+        state: LR_STATES[high >>> 30]!,
+        group: groupOf(high),
+        priority: priorityOf(high),
+        physical: high & LR.HW ? high & 0x1fff : undefined,
+      });
+    }
     this.select();
   }
 
@@ -111,7 +126,10 @@ export class VirtualInterface extends CpuInterface {
   }
 
   protected take(): void {
-    const i = this.state.best, lr = this.#high(i) & ~LR.STATE;
+    const { best: i, bestGroup: group } = this.state, lr = this.#high(i) & ~LR.STATE, { trace } = this.core;
+    if ((trace.mask & GIC) !== 0) {
+      trace.emit(VIRTUAL_ACKNOWLEDGED, { cpu: this.cpu, intid: this.pendingId, group, register: i });
+    }
     // A bad number from the hypervisor: it is returned, and the list register becomes invalid.
     this.#setHigh(i, isSpecial(this.#low(i)) ? lr : lr | LR.ACTIVE);
     this.select();
@@ -122,7 +140,10 @@ export class VirtualInterface extends CpuInterface {
     const running = this.runningPriority, idle = running === IDLE_PRIORITY, split = this.has(CONTROL.EOImode);
     if (idle && !this.trusting) return;
     if (!idle) this.priorities.drop(this.state.active, this.runningGroup);
-    const i = this.#findActive(id);
+    const i = this.#findActive(id), { trace } = this.core;
+    if ((trace.mask & GIC) !== 0) {
+      trace.emit(VIRTUAL_ENDED, { cpu: this.cpu, intid: id, register: i < 0 ? undefined : i });
+    }
     if (i < 0) {
       if (!split && !isLpi(id) && !idle) this.#countEoi();
     } else if (!split || isLpi(id)) {
