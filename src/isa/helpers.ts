@@ -27,6 +27,7 @@ export const HELPERS = {
   wfe: status(),
   sev: status(),
   sevl: status(),
+  esb: status(),
   fpTrapped: status(),
   spAlignment: status(),
   /** Software floating point, (operation, a, b, c) → result; FPSR is updated. See isa/float.ts. */

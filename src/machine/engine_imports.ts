@@ -42,6 +42,7 @@ export function engineImports(machine: Machine): Imports {
     wfe: of(sysregs.wfe),
     sev: of(sysregs.sev),
     sevl: of(sysregs.sevl),
+    esb: of(sysregs.esb),
     softFloat: (base: number, operation: number, a: bigint, b: bigint, c: bigint) => {
       const n = index(base), run = floats[n] ??= softFloatHelper(machine.vcpus[n]!.state);
       return run(operation, BigInt.asUintN(64, a), BigInt.asUintN(64, b), BigInt.asUintN(64, c));

@@ -111,15 +111,15 @@ export const ATOMICS: readonly Definition[] = [
     },
   }),
   insn({
-    name: "LDAR, LDLAR",
-    bits: "size:2 001000 1 1 0 _Rs:5 _o0:1 _Rt2:5 Rn|SP:5 Rt:5",
-    asm: (f) => `ld${f.o0 ? "" : "l"}ar${suffix(f.size)} ${xName(f.Rt, f.size === 3)}, [${xName(f.Rn, 1, true)}]`,
+    name: "LDAR",
+    bits: "size:2 001000 1 1 0 _Rs:5 1 _Rt2:5 Rn|SP:5 Rt:5",
+    asm: (f) => `ldar${suffix(f.size)} ${xName(f.Rt, f.size === 3)}, [${xName(f.Rn, 1, true)}]`,
     exec: (e, { size, Rn, Rt }) => e.set(Rt, e.load(e.base(Rn), 1 << size, ALIGNED)),
   }),
   insn({
-    name: "STLR, STLLR",
-    bits: "size:2 001000 1 0 0 _Rs:5 _o0:1 _Rt2:5 Rn|SP:5 Rt:5",
-    asm: (f) => `stl${f.o0 ? "" : "l"}r${suffix(f.size)} ${xName(f.Rt, f.size === 3)}, [${xName(f.Rn, 1, true)}]`,
+    name: "STLR",
+    bits: "size:2 001000 1 0 0 _Rs:5 1 _Rt2:5 Rn|SP:5 Rt:5",
+    asm: (f) => `stlr${suffix(f.size)} ${xName(f.Rt, f.size === 3)}, [${xName(f.Rn, 1, true)}]`,
     exec: (e, { size, Rn, Rt }) => e.store(e.base(Rn), 1 << size, e.get(Rt, 1), ALIGNED),
   }),
   insn({

@@ -28,6 +28,15 @@ const FPSR_BITS = 0x0800009f;
 /** PSTATE.DAIF lies in bits 9..6 of the DAIF register. */
 const DAIF_SHIFT = 6;
 
+/** Hints that do something: CRm and op2. */
+const HINTS = [
+  { name: "WFE", bits: "0000 010", helper: "wfe" },
+  { name: "WFI", bits: "0000 011", helper: "wfi" },
+  { name: "SEV", bits: "0000 100", helper: "sev" },
+  { name: "SEVL", bits: "0000 101", helper: "sevl" },
+  { name: "ESB", bits: "0010 000", helper: "esb" },
+] as const;
+
 export const SYSTEM: readonly Definition[] = [
   insn({
     name: "MRS (direct)",
@@ -173,25 +182,20 @@ export const SYSTEM: readonly Definition[] = [
     when: (f) => !(f.op1 === 3 && f.op2 >= 6),
     exec: (e, { op1, op2, immCRm }) => void e.helper("msrImmediate", i32(op1), i32(op2), immCRm),
   }),
-  // Hints. YIELD, ESB without FEAT_RAS, pointer authentication hints and all unallocated ones do nothing.
-  ...([["WFE", "0000 010", "wfe"], ["WFI", "0000 011", "wfi"], ["SEV", "0000 100", "sev"], [
-    "SEVL",
-    "0000 101",
-    "sevl",
-  ]] as const)
-    .map(([name, bits, helper]) =>
-      insn<string>({
-        name,
-        bits: `1101010100 0 00 011 0010 ${bits} 11111`,
-        asm: helper,
-        exec: (e) => void e.helper(helper),
-      })
-    ),
+  // Hints. YIELD, pointer authentication hints and all unallocated ones do nothing.
+  ...HINTS.map(({ name, bits, helper }) =>
+    insn<string>({
+      name,
+      bits: `1101010100 0 00 011 0010 ${bits} 11111`,
+      asm: helper,
+      exec: (e) => void e.helper(helper),
+    })
+  ),
   insn({
     name: "HINT",
     bits: "1101010100 0 00 011 0010 _CRm:4 _op2:3 11111",
     asm: (f) => `hint #${f.CRm * 8 + f.op2}`,
-    when: (f) => f.CRm !== 0 || f.op2 < 2 || f.op2 > 5,
+    when: (f) => (f.CRm !== 0 || f.op2 < 2 || f.op2 > 5) && !(f.CRm === 2 && f.op2 === 0),
     exec: () => {},
   }),
   insn({
