@@ -64,7 +64,7 @@ async function benchKernels(): Promise<void> {
     ["kernel", "M instructions", "vitrine MIPS", "QEMU MIPS", "time / QEMU"],
     kernels.map((k) => [k.name, k.millions, k.vitrineMips, k.qemuMips, k.ratio]),
   );
-  for (const kind of ["int", "fp"]) {
+  for (const kind of ["int", "fp", "switch"]) {
     const some = kernels.filter(({ name }) => name.startsWith(`${kind}/`));
     const mips = median(some.map((k) => k.vitrineMips)), ratio = geometricMean(some.map((k) => k.ratio));
     console.log(`${kind}: median ${mips.toFixed(0)} MIPS, geometric mean ${ratio.toFixed(2)} × QEMU's time`);

@@ -8,6 +8,7 @@ trap 'rm -rf "$work"' EXIT
 flags="-std=gnu11 -O2 -march=armv8-a -Wall -Wextra -Werror -ffreestanding -fno-pic -fno-stack-protector
     -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns -fno-math-errno -ffp-contract=off"
 $CC $flags -c start.S -o "$work/start.o"
+$CC $flags -c switches.S -o "$work/switches.o"
 $CC $flags -Wno-main -mgeneral-regs-only -c main.c -o "$work/main.o"
 $CC $flags -mgeneral-regs-only -c integer.c -o "$work/integer.o"
 $CC $flags -fno-tree-vectorize -c floating.c -o "$work/floating.o"

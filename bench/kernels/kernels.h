@@ -8,3 +8,4 @@ typedef uint64_t kernel_function(uint64_t rounds);
 
 kernel_function crc32, copy, list_walk, matmul, bytecode, string_hash, fibonacci, calls, quicksort, pointer_chase;
 kernel_function nbody, mandelbrot, spectral_norm;
+kernel_function hypercalls, system_calls;

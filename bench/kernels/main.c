@@ -22,6 +22,8 @@ static const struct {
     { "fp/nbody", nbody, 150000 },
     { "fp/mandelbrot", mandelbrot, 80 },
     { "fp/spectral-norm", spectral_norm, 2000 },
+    { "switch/hypercall", hypercalls, 1000000 },
+    { "switch/system-call", system_calls, 1000000 },
 };
 
 static void put(char c)
