@@ -32,6 +32,7 @@ const EXCLUDED: Readonly<Record<string, string>> = {
   "MSR (immediate)": "system registers",
   "SYS": "system instructions",
   "WFE": "waits",
+  "ESB": "nothing happens where RAS is absent",
   "WFI": "waits",
 };
 /** Cases per run of the oracle. */

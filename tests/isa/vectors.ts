@@ -196,8 +196,6 @@ export const VECTORS: readonly (readonly [text: string, words: readonly number[]
     ["ldxr x0, [x1]", [0xc85f7c20], "x1=data+4", "signal=7 pc=20000800"],
     ["ldar w0, [x1]", [0x88dffc20], "x1=data m0=ffffffff80000000", "x0=80000000"],
     ["stlrh w0, [x1]", [0x489ffc20], "x0=ffff1234 x1=data", "m0=1234"],
-    ["ldlar x0, [x1]", [0xc8df7c20], "x1=data m0=3", "x0=3"],
-    ["stllr x0, [x1]", [0xc89f7c20], "x0=3 x1=data", "m0=3"],
     ["ldaprb w0, [x1]", [0x38bfc020], "x1=data m0=12ff", "x0=ff"],
     ["cas x0, x2, [x1]", [0xc8a07c22], "x0=5 x1=data x2=6 m0=5", "m0=6"],
     ["casal w0, w2, [x1]", [0x88e0fc22], "x0=5 x1=data x2=6 m0=ffffffff00000007", "x0=7"],
