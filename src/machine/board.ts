@@ -19,6 +19,8 @@ import { MEMORY_MAP, POWER_BUTTON_PIN, SPI, VIRTIO_SLOTS } from "./memory_map.ts
 
 export type DeviceKind =
   | "flash"
+  | "gic-v2"
+  | "gic-v2m"
   | "gic-v3"
   | "pl011"
   | "pl031"
@@ -51,17 +53,16 @@ export interface Board {
   readonly devices: readonly BoardDevice[];
 }
 
-/** MPIDR_EL1 affinity fields of CPU `index`, as QEMU's with GICv3: 16 CPUs to a cluster. */
+/** MPIDR_EL1 affinity fields of CPU `index`, as QEMU's: 16 CPUs to a cluster with GICv3, and at most 8 with GICv2. */
 export const cpuAffinity = (index: number): number => (index & 15) | (Math.floor(index / 16) << 8);
 
-/** Lists the devices for `config`. Left out until they exist: PCIe, the ITS, GICv2, the platform bus. */
+/** Lists the devices for `config`. Left out until they exist: PCIe, the ITS, the platform bus. */
 export function makeBoard(config: Pick<MachineConfig, "board" | "cpu" | "cpuCount" | "ramSizeBytes">): Board {
   const { board, cpu, cpuCount, ramSizeBytes } = config;
-  assert(board.gicVersion === 3, "the board has a GICv3");
   const map = MEMORY_MAP;
   const model = cpuModel(cpu.model, {
     el2: board.virtualization,
-    gicv3: true,
+    gicv3: board.gicVersion === 3,
     cores: cpuCount,
     without: featuresLeftOut(cpu),
   });
@@ -74,7 +75,7 @@ export function makeBoard(config: Pick<MachineConfig, "board" | "cpu" | "cpuCoun
     psciConduit: board.virtualization ? "smc" : "hvc",
     devices: [
       { kind: "flash", name: "flash", windows: [map.flash0, map.flash1] },
-      { kind: "gic-v3", name: "gic", windows: [map.gicDistributor, map.gicRedistributors] },
+      ...gicDevices(board),
       { kind: "pl011", name: "pl011", windows: [map.uart], spi: SPI.uart, trigger: "level" },
       { kind: "pl031", name: "pl031", windows: [map.rtc], spi: SPI.rtc, trigger: "level" },
       { kind: "fw-cfg", name: "fw_cfg", windows: [map.fwCfg] },
@@ -88,6 +89,18 @@ export function makeBoard(config: Pick<MachineConfig, "board" | "cpu" | "cpuCoun
       })),
     ],
   };
+}
+
+function gicDevices({ gicVersion, virtualization }: MachineConfig["board"]): BoardDevice[] {
+  const map = MEMORY_MAP;
+  if (gicVersion === 3) {
+    return [{ kind: "gic-v3", name: "gic", windows: [map.gicDistributor, map.gicRedistributors] }];
+  }
+  const virtual = virtualization ? [map.gicV2Hypervisor, map.gicV2VirtualCpu] : [];
+  return [
+    { kind: "gic-v2", name: "gic", windows: [map.gicDistributor, map.gicV2Cpu, ...virtual] },
+    { kind: "gic-v2m", name: "v2m", windows: [map.gicV2m] },
+  ];
 }
 
 /** What the devices are handed. */

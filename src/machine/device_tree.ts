@@ -14,7 +14,7 @@ const EDGE_RISING = 1, LEVEL_HIGH = 4;
 const KEY_POWER = 116;
 const ACTIVE_HIGH = 0;
 
-const PHANDLE = { clock: 0x8000, gic: 0x8001, gpio: 0x8002, cpu: 0x8100 } as const;
+const PHANDLE = { clock: 0x8000, gic: 0x8001, gpio: 0x8002, v2m: 0x8003, cpu: 0x8100 } as const;
 const RNG_SEED_BYTES = 32, KASLR_SEED_BYTES = 8;
 
 /** What a boot adds to the hardware's description. */
@@ -50,19 +50,36 @@ function deviceNodes(device: BoardDevice, board: Board): FdtNode[] {
   switch (device.kind) {
     case "flash":
       return [node(`flash@${unit}`, { "compatible": "cfi-flash", "reg": reg(device.windows), "bank-width": 4 })];
-    case "gic-v3":
-      return [node(`intc@${unit}`, {
+    case "gic-v2":
+    case "gic-v3": {
+      const properties = device.kind === "gic-v2" ? { "compatible": "arm,cortex-a15-gic" } : {
         "compatible": "arm,gic-v3",
+const messageFrame = ({ windows }: BoardDevice): FdtNode =>
+  node(`v2m@${hex(windows[0]!.base)}`, {
+    "compatible": "arm,gic-v2m-frame",
+    "msi-controller": flag(),
+    "reg": reg(windows),
+    "phandle": PHANDLE.v2m,
+  });
+
         "interrupt-controller": flag(),
         "#interrupt-cells": 3,
-        "#redistributor-regions": 1,
         "reg": reg(device.windows),
         "#address-cells": 2,
         "#size-cells": 2,
         "ranges": flag(),
         ...(board.hasEl2 ? { "interrupts": cells(TYPE_PPI, PPI.gicMaintenance, LEVEL_HIGH) } : {}),
         "phandle": PHANDLE.gic,
-      })];
+        "#redistributor-regions": 1,
+      };
+      const frames = board.devices.filter(({ kind }) => kind === "gic-v2m").map(messageFrame);
+      return [node(`intc@${unit}`, {
+        ...properties,
+      }, frames)];
+    }
+    case "gic-v2m":
+      // Described by its controller.
+      return [];
     case "pl011":
       return [primeCell(device, "pl011", ["uartclk", "apb_pclk"])];
     case "pl031":
@@ -131,12 +148,15 @@ function timerNode(board: Board): FdtNode {
   return node("timer", {
     "compatible": strings("arm,armv8-timer", "arm,armv7-timer"),
     "always-on": flag(),
-    "interrupts": cells(...timers.flatMap((ppi) => [TYPE_PPI, ppi, LEVEL_HIGH])),
+    "interrupts": cells(...timers.flatMap((ppi) => [TYPE_PPI, ppi, flags])),
   });
 }
 
 /** The tree of `board` without what a boot adds. */
 export function boardTree(board: Board): DeviceTree {
+  // The GICv2 binding has the CPUs that see the interrupt in bits 15:8.
+  const cpuMask = board.devices.some(({ kind }) => kind === "gic-v2") ? 2 ** board.cpus.length - 1 : 0;
+  const flags = (cpuMask << 8) | LEVEL_HIGH;
   const uart = board.devices.find((d) => d.kind === "pl011");
   const chosen = node("chosen", uart === undefined ? {} : { "stdout-path": `/pl011@${hex(uart.windows[0]!.base)}` });
   const clock = node("apb-pclk", {

@@ -1,5 +1,6 @@
 // What a vCPU asks of the rest of its machine: registers of the interrupt controller and the timers, translation, PSCI.
 
+import { assert } from "../base/errors.ts";
 import type { Environment } from "../cpu/environment.ts";
 import { advance } from "../cpu/exceptions.ts";
 import { CONTINUE, LEAVE, REFETCH } from "../cpu/status.ts";
@@ -10,6 +11,8 @@ import { tlbInvalidate } from "../mmu/tlbi.ts";
 import type { FaultSink } from "../mmu/fault.ts";
 import { dataAbort, instructionAbort, pcAlignment } from "../cpu/exceptions.ts";
 import type { Vcpu } from "../cpu/core.ts";
+import type { GicSysregs } from "../gic/controller.ts";
+import { HCR, isHost } from "../cpu/pstate.ts";
 import type { Machine } from "./machine.ts";
 import { psciCall, type PsciHost } from "./psci.ts";
 import { cpuAffinity } from "./board.ts";
@@ -28,13 +31,17 @@ export function machineEnvironment(machine: Machine, psciConduit: "hvc" | "smc")
     trace,
     psciConduit,
     readHook(name, vcpu) {
-      if (isGic(name)) return machine.gic.readSysreg(...gicRegister(name), vcpu.index, viewOf(name));
-      return machine.timers.readSysreg(name, vcpu.index);
+      if (isGic(name)) return gicSysregs(machine).readSysreg(...gicRegister(name), vcpu.index, viewOf(name));
+      // The host's view of the virtual counter has no offset.
+      const host = vcpu.state.el === 2 ? hasE2h(vcpu) : vcpu.state.el === 0 && isHost(vcpu);
+      return machine.timers.readSysreg(name === "CNTVCT_EL0" && host ? "CNTPCT_EL0" : name, vcpu.index);
     },
     writeHook(name, vcpu, value) {
       if (isGic(name)) {
         const [real] = gicRegister(name);
-        machine.gic.writeSysreg(real, vcpu.index, value, viewOf(name));
+        gicSysregs(machine).writeSysreg(real, vcpu.index, value, viewOf(name));
+        // Its trap bits are looked at by the CPU.
+        if (name === "ICH_HCR_EL2") vcpu.sys.ICH_HCR_EL2Lo = gicSysregs(machine).hypControl(vcpu.index);
       } else machine.timers.writeSysreg(name, vcpu.index, value);
     },
     translationChanged: (vcpu) => machine.mmus[vcpu.index]?.registersChanged(),
@@ -70,6 +77,11 @@ export function faultSink(vcpu: Vcpu): FaultSink {
   };
 }
 
+const hasE2h = (vcpu: Vcpu) => (vcpu.sys.HCR_EL2Hi & HCR.E2H_HI) !== 0;
+function gicSysregs({ gic }: Machine): GicSysregs {
+  assert(gic.sysregs, "a CPU without GICv3 has no such registers");
+  return gic.sysregs;
+}
 const isGic = (name: string) => /^IC[CHV]_/.test(name);
 const viewOf = (name: string) => name.startsWith("ICV_") ? "virtual" as const : "physical" as const;
 /** The interrupt controller knows an ICV_ register by its ICC_ name. */

@@ -8,7 +8,11 @@ import { assert } from "../base/errors.ts";
 import type { Tracer } from "../base/trace.ts";
 import { Vcpu } from "../cpu/core.ts";
 import { HALT } from "../cpu/vcpu.ts";
-import { GIC_STATE_BYTES, GicV3 } from "../gic/gic_v3.ts";
+import type { InterruptController } from "../gic/controller.ts";
+import type { GicOptions } from "../gic/core.ts";
+import { GicV2 } from "../gic/gic_v2.ts";
+import { GicV3 } from "../gic/gic_v3.ts";
+import { GIC_STATE_BYTES } from "../gic/state.ts";
 import { A64 } from "../isa/a64/a64.ts";
 import { Decoder } from "../isa/decoder.ts";
 import { CodeCache } from "../jit/code_cache.ts";
@@ -50,7 +54,7 @@ export class Machine {
   readonly bus: PhysicalBus;
   readonly vcpus: readonly Vcpu[];
   readonly mmus: readonly Mmu[];
-  readonly gic: GicV3;
+  readonly gic: InterruptController;
   readonly timers: GenericTimers;
   readonly devices: BoardDevices;
   readonly plan: BootPlan;
@@ -87,7 +91,7 @@ export class Machine {
     const numbers = Array.from({ length: config.cpuCount }, (_, n) => n);
     this.vcpus = numbers.map((n) => new Vcpu(buffer, vcpuBase(n), n, model, environment));
     const guestErrors = (message: string) => trace.emit(GUEST_ERROR, { message });
-    this.gic = new GicV3({
+    const gicOptions: GicOptions = {
       buffer,
       base: HOST_MAP.devices.base,
       cpus: config.cpuCount,
@@ -95,7 +99,10 @@ export class Machine {
       output: (cpu, lines) => this.#interruptLines(cpu, lines),
       guestError: guestErrors,
       trace,
-    });
+    };
+    this.gic = config.board.gicVersion === 3
+      ? new GicV3(gicOptions)
+      : new GicV2({ ...gicOptions, virtualization: config.board.virtualization });
     for (const region of this.gic.regions) this.bus.addRegion(region);
     this.timers = new GenericTimers({
       clock,

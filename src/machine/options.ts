@@ -62,13 +62,6 @@ const DEFAULT_RAM_BYTES = 128 * 2 ** 20;
 /** Fills in the defaults and checks what no single option can see. */
 export function completeConfig(draft: Draft): MachineConfig {
   const gicVersion = draft.gicVersion ?? (draft.explicitBoard ? 2 : 3);
-  if (gicVersion === 2) {
-    throw new UsageError(
-      draft.gicVersion === null
-        ? "option -M virt: has GICv2 unless told otherwise, which is not implemented yet: say -M virt,gic-version=3"
-        : "option -M: gic-version=2 is not implemented yet: say gic-version=3",
-    );
-  }
   if (draft.kernel === null) {
     if (draft.append !== null) throw new UsageError("option -append needs -kernel");
     if (draft.initrd !== null) throw new UsageError("option -initrd needs -kernel");
@@ -81,8 +74,9 @@ export function completeConfig(draft: Draft): MachineConfig {
   }
   const virtualization = draft.virtualization ?? !draft.explicitBoard;
   const demo = draft.kernel === null && draft.bios === null && draft.loaders.length === 0 && draft.dumpDtb === null;
-  if (demo && !virtualization) {
-    throw new UsageError("nothing to run: the built-in demo needs virtualization=on, or name an image with -kernel");
+  if (demo && (gicVersion !== 3 || !virtualization)) {
+    const needs = "gic-version=3,virtualization=on";
+    throw new UsageError(`nothing to run: the built-in demo needs ${needs}; or name an image with -kernel`);
   }
   return {
     board: { gicVersion, virtualization },

@@ -85,7 +85,7 @@ export const newDraft = (): Draft => ({
 
 const MACHINE_FIELDS = {
   type: field(choice("virt"), "the board"),
-  "gic-version": field(choice("2", "3"), "interrupt controller; 2 is not implemented yet"),
+  "gic-version": field(choice("2", "3"), "interrupt controller (2, as QEMU's)"),
   virtualization: field(onOff, "whether the CPU has EL2"),
   accel: field(choice("tcg"), "accepted"),
   dumpdtb: field(FILE, "write the device tree to FILE and exit"),
