@@ -35,6 +35,7 @@ interface Template {
 export class CodeCache {
   readonly #u32: Uint32Array;
   readonly #u16: Uint16Array;
+  readonly #words: { readonly u16: Uint16Array; readonly u32: Uint32Array };
   readonly #templates = new Map<number, Template>();
   readonly #shapes = new Map<string, { shape: Shape; ends: boolean }>();
   #used = 0;
@@ -50,6 +51,7 @@ export class CodeCache {
   ) {
     this.#u32 = new Uint32Array(buffer);
     this.#u16 = new Uint16Array(buffer);
+    this.#words = { u16: this.#u16, u32: this.#u32 };
   }
   #mapIndex(hostPage: number): number {
     return (HOST_MAP.codeMap.base + ((hostPage - HOST_MAP.ram.base) / PAGE_BYTES) * 4) >>> 2;
@@ -130,7 +132,7 @@ export class CodeCache {
     if (!pending.length) return;
     const numbers = this.interpreter.handlerNumbers(pending.map((p) => p.shape));
     pending.forEach(({ at, word, shape }, i) => {
-      this.#write(at, numbers[i]!, shape, word);
+      writeRecord(this.#words, at, numbers[i]!, shape, word);
       if (!shape.definition.branches && this.#templates.size < 1 << 20) {
         this.#templates.set(word, {
           words: this.#u32.slice(at >>> 2, (at >>> 2) + 4),
@@ -151,30 +153,38 @@ export class CodeCache {
     this.#shapes.set(key, fresh);
     return fresh;
   }
-  #write(at: number, number: number, shape: Shape, word: number) {
-    const raw = rawFields(shape.definition, word), u32 = this.#u32, u16 = this.#u16;
-    for (const { name, slot, value } of shape.definition.operands) {
-      const v = value(raw), place = at + slot.offset;
-      if (typeof v === "bigint") {
-        u32[place >>> 2] = Number(v & 0xffff_ffffn);
-        u32[(place >>> 2) + 1] = Number((v >> 32n) & 0xffff_ffffn);
-      } else if (slot.kind === "i32") {
-        // A near branch counts in records: 16 bytes for 4.
-        u32[place >>> 2] = shape.near && name === "offset" ? v * 4 : v;
-      } else {
-        assert(v >= 0 && v < 65536, `operand ${name} of ${shape.definition.name} fits 16 bits`);
-        u16[place >>> 1] = v;
-      }
+}
+
+/** Fills the record at byte `at` for `word`, which has this shape and is executed by handler `number`. */
+export function writeRecord(
+  { u16, u32 }: { readonly u16: Uint16Array; readonly u32: Uint32Array },
+  at: number,
+  number: number,
+  shape: Shape,
+  word: number,
+): void {
+  const raw = rawFields(shape.definition, word);
+  for (const { name, slot, value } of shape.definition.operands) {
+    const v = value(raw), place = at + slot.offset;
+    if (typeof v === "bigint") {
+      u32[place >>> 2] = Number(v & 0xffff_ffffn);
+      u32[(place >>> 2) + 1] = Number((v >> 32n) & 0xffff_ffffn);
+    } else if (slot.kind === "i32") {
+      // A near branch counts in records: 16 bytes for 4.
+      u32[place >>> 2] = shape.near && name === "offset" ? v * 4 : v;
+    } else {
+      assert(v >= 0 && v < 65536, `operand ${name} of ${shape.definition.name} fits 16 bits`);
+      u16[place >>> 1] = v;
     }
-    u16[at >>> 1] = number;
   }
+  u16[at >>> 1] = number;
 }
 
 /** Word index of the end record. */
 const endRecord = (base: number): number => (base + RECORDS * RECORD_BYTES) >>> 2;
 
-/** The byte offset of a pc-relative branch, undefined for any other instruction. */
-function branchOffset(definition: Definition, word: number): number | undefined {
+/** The byte offset of a branch by an immediate, undefined for any other instruction. */
+export function branchOffset(definition: Definition, word: number): number | undefined {
   if (!definition.branches) return undefined;
   const operand = definition.operands.find((o) => o.name === "offset");
   return operand?.value(rawFields(definition, word)) as number | undefined;

@@ -49,7 +49,8 @@ export class Linker {
     return index;
   }
 }
-function signature(name: string): { params: ValueType[]; results: ValueType[] } {
+/** The type of an import or of a function of the main module. */
+export function signature(name: string): { params: ValueType[]; results: ValueType[] } {
   if (name === "dataRead" || name === "dataWrite") return { params: ["i32", "i32", "i32", "i32"], results: ["i32"] };
   if (name === "slowRead" || name === "slowWrite") return { params: ["i32", "i32", "i64", "i32"], results: ["i32"] };
   if (name === "fetch") return { params: ["i32"], results: ["i32"] };

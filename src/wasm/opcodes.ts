@@ -106,3 +106,11 @@ export function opcode(name: string): readonly number[] {
 }
 /** Whether `name` is a Wasm instruction. */
 export const isOpcode = (name: string): boolean => table.has(name);
+
+/** Instructions by their opcode: one byte, or the prefix shifted left by 16 with the number that follows it. */
+export const OPCODE_NAMES: ReadonlyMap<number, string> = new Map(
+  [...table].map(([name, [first, low, high]]) => [
+    low === undefined ? first! : first! << 16 | (low & 0x7f) | (high ?? 0) << 7,
+    name,
+  ]),
+);

@@ -90,3 +90,21 @@ export function loadElf(bytes: Uint8Array, what: string): ElfImage {
   if (entry > BigInt(Number.MAX_SAFE_INTEGER)) fail(`its entry 0x${entry.toString(16)} is in none of its segments`);
   return { loads, entry: Number(entry) };
 }
+
+/** The word at an address, virtual or else physical, in a file that `loadElf` accepts; undefined when it has none there. */
+export function elfWordAt(bytes: Uint8Array, what: string, address: bigint): number | undefined {
+  loadElf(bytes, what);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const first = Number(view.getBigUint64(32, true)),
+    entrySize = view.getUint16(54, true),
+    count = view.getUint16(56, true);
+  for (const field of [16, 24]) {
+    for (let at = first; at < first + count * entrySize; at += entrySize) {
+      if (view.getUint32(at, true) !== PT_LOAD) continue;
+      const distance = address - view.getBigUint64(at + field, true);
+      if (distance < 0n || distance + 4n > view.getBigUint64(at + 32, true)) continue;
+      return view.getUint32(Number(view.getBigUint64(at + 8, true) + distance), true);
+    }
+  }
+  return undefined;
+}
