@@ -100,5 +100,8 @@ export class InstructionClock implements MachineClock {
   start(): void {}
 }
 
+/** Milliseconds on a clock that all threads of this process share, for distances between them. */
+export const sharedNowMs = (): number => performance.timeOrigin + performance.now();
+
 /** Host wall time in seconds since 1970, for the real-time clock. */
 export const hostWallSeconds = (): number => Date.now() / 1000;

@@ -3,11 +3,13 @@
 // same view over it. Neither side ever blocks the other: the machine sleeps on its bell only when it has nothing to run,
 // the daemon only in `waitAsync`.
 
+import { sharedNowMs } from "../base/clock.ts";
 import { assert } from "../base/errors.ts";
 import { ByteRing } from "../base/ring.ts";
 
-/** Words of the control block. Each bell has its own cache line. */
-const WORD = { machineBell: 0, machineWaiting: 1, daemonBell: 16, daemonWaiting: 17, requests: 32 } as const;
+/** Words of the control block. Each bell has its own cache line: the bell, whether its owner waits, when it was rung. */
+const WORD = { machineBell: 0, daemonBell: 16, requests: 32 } as const;
+const BELL = { COUNT: 0, WAITING: 1, RUNG_MS: 2 } as const;
 const CONTROL_BYTES = 256;
 
 /** Ranges of the rings, as offsets from the channel's base. */
@@ -15,25 +17,40 @@ const LAYOUT = {
   uartInput: { at: 0x0001_0000, size: 0x0001_1000 },
   uartOutput: { at: 0x0004_0000, size: 0x0004_1000 },
   trace: { at: 0x0010_0000, size: 0x0010_1000 },
+  inputLog: { at: 0x0038_0000, size: 0x0004_1000 },
 } as const;
-const CHANNEL_BYTES = LAYOUT.trace.at + LAYOUT.trace.size;
+const CHANNEL_BYTES = LAYOUT.inputLog.at + LAYOUT.inputLog.size;
 
 /** What the daemon can ask of the machine, taken between slices. */
-export const REQUEST = { STOP: 1, RESET: 2 } as const;
+export const REQUEST = { QUIT: 1, RESET: 2, STOP: 4, CONTINUE: 8 } as const;
 
 /** A counter in shared memory on which the thread that owns the bell sleeps. */
 export class Doorbell {
-  constructor(
-    private readonly words: Int32Array<SharedArrayBuffer>,
-    private readonly bell: number,
-    private readonly waiting: number,
-  ) {}
+  private readonly bell: number;
+  private readonly waiting: number;
+  private readonly rungMs: Float64Array<SharedArrayBuffer>;
+
+  /** `first` is the first of the bell's words. */
+  constructor(private readonly words: Int32Array<SharedArrayBuffer>, first: number) {
+    this.bell = first + BELL.COUNT;
+    this.waiting = first + BELL.WAITING;
+    this.rungMs = new Float64Array(words.buffer, words.byteOffset + (first + BELL.RUNG_MS) * 4, 1);
+  }
 
   /** Any thread: wakes the owner if it sleeps or is about to. Cheap when it does not. */
   ring(): void {
+    if (this.rungMs[0] === 0) this.rungMs[0] = sharedNowMs();
     if (Atomics.load(this.words, this.waiting) === 0) return;
     Atomics.add(this.words, this.bell, 1);
     Atomics.notify(this.words, this.bell);
+  }
+
+  /** Owner: when the bell was first rung since the last call, as sharedNowMs(); null if it was not. */
+  takeRungMs(): number | null {
+    const ms = this.rungMs[0]!;
+    if (ms === 0) return null;
+    this.rungMs[0] = 0;
+    return ms;
   }
 
   /**
@@ -71,23 +88,26 @@ export class Channel {
   readonly uartOutput: ByteRing;
   /** Machine → daemon: trace lines, UTF-8. */
   readonly trace: ByteRing;
+  /** Machine → daemon: the input log that is being recorded. */
+  readonly inputLog: ByteRing;
   readonly #words: Int32Array<SharedArrayBuffer>;
 
   constructor(buffer: SharedArrayBuffer, base: number, sizeBytes: number) {
     assert(CHANNEL_BYTES <= sizeBytes, "the channel's range holds its rings");
     this.#words = new Int32Array(buffer, base, CONTROL_BYTES / 4);
-    this.machineBell = new Doorbell(this.#words, WORD.machineBell, WORD.machineWaiting);
-    this.daemonBell = new Doorbell(this.#words, WORD.daemonBell, WORD.daemonWaiting);
+    this.machineBell = new Doorbell(this.#words, WORD.machineBell);
+    this.daemonBell = new Doorbell(this.#words, WORD.daemonBell);
     const ring = (range: { at: number; size: number }) => new ByteRing(buffer, base + range.at, range.size);
     this.uartInput = ring(LAYOUT.uartInput);
     this.uartOutput = ring(LAYOUT.uartOutput);
     this.trace = ring(LAYOUT.trace);
+    this.inputLog = ring(LAYOUT.inputLog);
   }
 
   /** Daemon, before the machine starts. */
   reset(): void {
     this.#words.fill(0);
-    for (const ring of [this.uartInput, this.uartOutput, this.trace]) ring.reset();
+    for (const ring of [this.uartInput, this.uartOutput, this.trace, this.inputLog]) ring.reset();
   }
 
   /** Daemon: asks for REQUEST bits and wakes the machine. */
@@ -114,6 +134,21 @@ export class Channel {
     if (this.trace.space < data.length) this.trace.countDropped(1);
     else this.trace.write(data);
     this.daemonBell.ring();
+  }
+
+  /** Machine: all of `data`, waiting for room until `givesUp`. */
+  writeWhole(ring: ByteRing, data: Uint8Array, givesUp: () => boolean = () => false): void {
+    for (let rest = data.subarray(ring.write(data)); rest.length > 0; rest = rest.subarray(ring.write(rest))) {
+      this.daemonBell.ring();
+      if (givesUp()) return;
+      this.machineBell.wait(() => ring.space === 0 && !givesUp(), 1000);
+    }
+    this.daemonBell.ring();
+  }
+
+  /** Machine: whether the daemon wants it to end. */
+  get quitting(): boolean {
+    return (Atomics.load(this.#words, WORD.requests) & REQUEST.QUIT) !== 0;
   }
 
   /** Machine: whether a request waits (for the condition of a sleep). */

@@ -3,6 +3,7 @@
 
 import type { Feature } from "../arch/features.ts";
 import type { TraceGroup } from "../base/trace.ts";
+import type { LogHeader } from "./input_log.ts";
 
 /** CPU models by QEMU's names. */
 export const CPU_MODELS = {
@@ -58,6 +59,14 @@ export type LoaderConfig =
     readonly cpu: number | null;
     /** Loads the file's bytes as they are, whatever they look like. */
     readonly raw: boolean;
+  }
+  /** `-device guest-loader,…`: an image for a hypervisor's guest, announced in the device tree's chosen node. */
+  | {
+    readonly kind: "guest";
+    readonly file: string;
+    readonly address: number;
+    readonly role: "kernel" | "ramdisk";
+    readonly bootargs: string | null;
   }
   | {
     readonly kind: "data";
@@ -144,7 +153,7 @@ export interface MachineImages {
   readonly initrd: Uint8Array | null;
   readonly dtb: Uint8Array | null;
   readonly bios: Uint8Array | null;
-  /** One per loader of kind "file", in order; null for the others. */
+  /** One per loader that names a file, in order; null for the others. */
   readonly loaders: readonly (Uint8Array | null)[];
 }
 
@@ -154,6 +163,9 @@ export interface StartMessage {
   readonly config: MachineConfig;
   readonly memory: WebAssembly.Memory;
   readonly images: MachineImages;
+  /** The header of the input log that is to be written, or the log that is to be repeated. */
+  readonly logHeader: LogHeader | null;
+  readonly log: Uint8Array | null;
 }
 
 /** What the Worker tells the daemon. Bytes of the serial port go through the channel's rings instead. */

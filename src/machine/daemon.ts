@@ -5,15 +5,18 @@
 import { writeAll } from "../../devices/host/character.ts";
 import { HostError, reason } from "../base/errors.ts";
 import { HOST_MAP } from "../memory/host_map.ts";
-import { Channel } from "./channel.ts";
+import { Channel, REQUEST } from "./channel.ts";
 import type { MachineConfig, MachineImages, StartMessage, WorkerMessage } from "./config.ts";
 import { readImages } from "./images.ts";
+import { type LogSetup, openRecording, setUpLog } from "./log_setup.ts";
 import { InputPump, OutputPump } from "./pump.ts";
 import { openSerial } from "./serial.ts";
 
 const WASM_PAGE_BYTES = 65536;
 /** Flash is only there when firmware was named. */
 const FLASH_BYTES = 128 * 2 ** 20;
+/** How long the machine has to write the end of a recording, which says what was in memory. */
+const RECORD_END_MS = 10_000;
 /** How long a run that has ended waits for a reader to take the rest of the output. */
 const DRAIN_MS = 2000;
 /** The daemon looks at the rings this often even if no bell rings, so that a lost wake-up costs a moment, not the run. */
@@ -91,10 +94,13 @@ export async function runMachine(config: MachineConfig, options: DaemonOptions =
     // First, since it loads the machine's code while the files are read.
     const worker = startWorker(options.workerUrl ?? new URL("./worker.ts", import.meta.url), config, outcome, cleanup);
     const images = await readImages(config);
+    const logSetup = await setUpLog(config, images);
     const memory = createMemory(config);
     const channel = new Channel(memory.buffer as SharedArrayBuffer, HOST_MAP.channel.base, HOST_MAP.channel.size);
     channel.reset();
     const writeTrace = openTrace(config, cleanup);
+    const recording = config.record === null ? null : openRecording(config.record);
+    if (recording !== null) cleanup.add(() => recording.close());
 
     const serial = config.dumpDtb === null ? config.serial : { kind: "null" } as const;
     const opening = openSerial(serial, { quit: () => outcome.exit(0), notice });
@@ -106,15 +112,36 @@ export async function runMachine(config: MachineConfig, options: DaemonOptions =
     const trace = new OutputPump(channel.trace, channel.machineBell, writeTrace, outcome.fail);
     const input = new InputPump(channel.uartInput, channel.machineBell, () => backend.read());
     input.run().catch(outcome.fail);
-    worker.postMessage(startMessage(config, memory, images), transferable(images));
+    const log = new OutputPump(
+      channel.inputLog,
+      channel.machineBell,
+      async (d) => await recording?.write(d),
+      outcome.fail,
+    );
+    worker.postMessage(startMessage(logSetup, memory, images), transferable(images));
 
-    const idle = () => !outcome.settled && output.idle && trace.idle && input.idle;
+    let workerEnded = false;
+    worker.addEventListener("message", ({ data }: MessageEvent<WorkerMessage>) => {
+      workerEnded ||= data.kind !== "ready";
+      channel.daemonBell.ring();
+    });
+    const pumps = [output, trace, log, input];
+    const idle = () => !outcome.settled && pumps.every((pump) => pump.idle);
     outcome.promise.catch(() => {}).finally(() => channel.daemonBell.ring());
     while (!outcome.settled) {
       await channel.daemonBell.waitAsync(idle, WATCH_MS);
-      for (const pump of [output, trace, input]) pump.service();
+      for (const pump of pumps) pump.service();
     }
-    await withinTime(Promise.allSettled([output.drain(), trace.drain()]), DRAIN_MS);
+    // A recording has an end: the machine writes it when it is told to quit.
+    if (recording !== null && !workerEnded) {
+      channel.request(REQUEST.QUIT);
+      const limit = performance.now() + RECORD_END_MS;
+      while (!workerEnded && performance.now() < limit) {
+        await channel.daemonBell.waitAsync(() => !workerEnded && output.idle && log.idle, WATCH_MS);
+        for (const pump of [output, log]) pump.service();
+      }
+    }
+    await withinTime(Promise.allSettled([output.drain(), trace.drain(), log.drain()]), DRAIN_MS);
     const dropped = channel.trace.takeDropped();
     if (dropped > 0) notice(`trace: ${dropped} lines were dropped`);
     return await outcome.promise;
@@ -159,9 +186,9 @@ function startWorker(url: URL, config: MachineConfig, outcome: Outcome, cleanup:
   return worker;
 }
 
-const startMessage = (config: MachineConfig, memory: WebAssembly.Memory, images: MachineImages): StartMessage => ({
+const startMessage = (setup: LogSetup, memory: WebAssembly.Memory, images: MachineImages): StartMessage => ({
   kind: "start",
-  config,
+  ...setup,
   memory,
   images,
 });

@@ -61,6 +61,8 @@ export class Machine {
   readonly code: CodeCache;
   readonly interpreter: Interpreter;
   readonly scheduler: Scheduler;
+  /** State of everything but vCPUs and RAM: interrupt controller, devices, scheduler. */
+  readonly deviceWords: Uint32Array;
   #power: Power = "on";
 
   /** Builds the machine and resets it. Throws HostError when the images do not fit. */
@@ -112,11 +114,10 @@ export class Machine {
       rearmed: (cpu) => this.scheduler.rearmed(cpu),
     });
     const stateBase = HOST_MAP.devices.base + Math.ceil(GIC_STATE_BYTES / 4096) * 4096;
-    const schedulerBase = stateBase + BOARD_STATE_BYTES;
-    assert(
-      schedulerBase + SCHEDULER_STATE.size <= HOST_MAP.devices.base + HOST_MAP.devices.size,
-      "the devices' state has room",
-    );
+    const schedulerBase = stateBase + BOARD_STATE_BYTES,
+      stateBytes = schedulerBase + SCHEDULER_STATE.size - HOST_MAP.devices.base;
+    assert(stateBytes <= HOST_MAP.devices.size, "the devices' state has room");
+    this.deviceWords = new Uint32Array(buffer, HOST_MAP.devices.base, stateBytes / 4);
     this.scheduler = new Scheduler(this, clock, buffer, schedulerBase);
     this.devices = buildDevices(board, {
       bus: this.bus,

@@ -1,65 +1,91 @@
-// The machine's thread: waits for the start message, builds the machine, and runs slices until it is off. Input, requests
-// and output cross in shared rings; it sleeps on its bell when every vCPU waits.
+// The machine's thread: waits for the start message, builds the machine, and runs it to its end. Input, requests and output
+// cross in shared rings; it sleeps on its bell when every vCPU waits.
 
 /// <reference lib="deno.worker" />
-import { COUNTER_HZ, hostClock, hostWallSeconds } from "../base/clock.ts";
-import { HostError } from "../base/errors.ts";
+import { type Clock, COUNTER_HZ, hostClock, hostWallSeconds, InstructionClock, sharedNowMs } from "../base/clock.ts";
+import { assert, HostError } from "../base/errors.ts";
+import { seededRandom } from "../base/random.ts";
 import { Tracer } from "../base/trace.ts";
+import type { SerialBackend } from "../../devices/pl011.ts";
 import { HOST_MAP } from "../memory/host_map.ts";
-import { Channel, REQUEST } from "./channel.ts";
-import type { StartMessage, WorkerMessage } from "./config.ts";
+import { Channel } from "./channel.ts";
+import type { MachineConfig, RtcConfig, StartMessage, WorkerMessage } from "./config.ts";
+import { type InputGate, LiveGate, RecordingGate, ReplayingGate } from "./input_gate.ts";
+import { LogWriter, readLog } from "./input_log.ts";
 import { Machine } from "./machine.ts";
-
-const TICKS_PER_MS = COUNTER_HZ / 1000;
-/** The longest sleep, so that a lost wake-up costs a moment. */
-const LONGEST_SLEEP_MS = 1000;
+import { startOfRtc } from "./options/time.ts";
+import { Runner } from "./runner.ts";
 
 const tell = (message: WorkerMessage) => self.postMessage(message);
 
-function run({ config, memory, images }: StartMessage) {
+/** Seconds since 1970, as the real-time clock shows them. */
+function rtcSeconds({ base, clock: source }: RtcConfig, clock: Clock): () => number {
+  const now = hostWallSeconds(), start = startOfRtc(base, now);
+  if (source === "vm") return () => start + clock.ticks() / COUNTER_HZ;
+  return () => start + hostWallSeconds() - now;
+}
+
+function inputGate({ config, logHeader, log }: StartMessage, channel: Channel): InputGate {
+  if (log !== null) {
+    assert(config.replay !== null, "a log has a name");
+    return new ReplayingGate(config.replay, readLog(config.replay, log));
+  }
+  if (logHeader === null) return new LiveGate();
+  return new RecordingGate(new LogWriter((bytes) => channel.writeWhole(channel.inputLog, bytes), logHeader));
+}
+
+/**
+ * The channel as the UART's other side. With time that follows instructions the guest does not see how fast the host takes
+ * its output: the machine waits instead.
+ */
+function serialBackend(config: MachineConfig, channel: Channel, gate: InputGate): SerialBackend {
+  const { uartInput, uartOutput, daemonBell } = channel, patient = config.icount !== null;
+  const receive = () => {
+    const byte = uartInput.pop();
+    if (byte >= 0 && uartInput.length === 0) daemonBell.ring();
+    return byte;
+  };
+  return {
+    transmit(byte) {
+      const taken = uartOutput.push(byte);
+      if (!taken && patient) {
+        channel.writeWhole(uartOutput, Uint8Array.of(byte), () => channel.quitting);
+        return true;
+      }
+      daemonBell.ring();
+      return taken;
+    },
+    receive: () => gate.console(0, receive),
+  };
+}
+
+function run(message: StartMessage) {
+  const { config, memory, images } = message;
   const channel = new Channel(memory.buffer as SharedArrayBuffer, HOST_MAP.channel.base, HOST_MAP.channel.size);
-  const clock = hostClock();
+  const gate = inputGate(message, channel);
+  const clock = config.icount === null ? hostClock() : new InstructionClock(config.icount.shift);
   const machine = new Machine(config, images, {
     memory,
     clock,
-    wallSeconds: hostWallSeconds,
-    random: (count) => crypto.getRandomValues(new Uint8Array(count)),
+    wallSeconds: rtcSeconds(config.rtc, clock),
+    random: config.seed === null ? (count) => crypto.getRandomValues(new Uint8Array(count)) : seededRandom(config.seed),
     trace: new Tracer(config.trace.groups, (line) => channel.writeTrace(line)),
-    serial: {
-      transmit(byte) {
-        const taken = channel.uartOutput.push(byte);
-        channel.daemonBell.ring();
-        return taken;
-      },
-      receive() {
-        const byte = channel.uartInput.pop();
-        if (byte >= 0 && channel.uartInput.length === 0) channel.daemonBell.ring();
-        return byte;
-      },
-    },
+    serial: serialBackend(config, channel, gate),
   });
   if (config.dumpDtb !== null) return tell({ kind: "dtb", bytes: machine.plan.deviceTree });
-  tell({ kind: "ready" });
   const { uart } = machine.devices;
   const idle = () =>
     !channel.hasRequests && !(uart.canReceive && channel.uartInput.length > 0) &&
     !(uart.state.transmitCount > 0 && channel.uartOutput.space > 0);
-  for (;;) {
-    if (channel.hasRequests) {
-      const requests = channel.takeRequests();
-      if (requests & REQUEST.STOP) return tell({ kind: "exit", code: 0 });
-      if (requests & REQUEST.RESET) machine.reset();
-    }
-    const ran = machine.runSlice();
-    if (machine.power === "off" || (machine.power === "reset" && config.noReboot)) {
-      return tell({ kind: "exit", code: 0 });
-    }
-    if (machine.power === "reset") machine.reset();
-    else if (!ran) {
-      const wait = (machine.nextWakeUp() - clock.ticks()) / TICKS_PER_MS;
-      if (wait > 0) channel.machineBell.wait(idle, Math.min(wait, LONGEST_SLEEP_MS));
-    }
-  }
+  const runner = new Runner(machine, clock, config, gate, {
+    takeRequests: () => channel.hasRequests ? channel.takeRequests() : 0,
+    takeArrivalMs: () => channel.machineBell.takeRungMs(),
+    sleep: (limitMs) => channel.machineBell.wait(idle, limitMs),
+    nowMs: sharedNowMs,
+  });
+  tell({ kind: "ready" });
+  runner.run();
+  tell({ kind: "exit", code: 0 });
 }
 
 self.onmessage = (event: MessageEvent<StartMessage>) => {

@@ -51,6 +51,12 @@ export const RTC_BASE: ValueKind<RtcConfig["base"]> = {
   },
 };
 
+/** Where the real-time clock starts when it is now `now`: both in seconds since 1970. */
+export function startOfRtc(base: RtcConfig["base"], now: number): number {
+  if (base === "utc") return now;
+  return base === "localtime" ? now - new Date(now * 1000).getTimezoneOffset() * 60 : base;
+}
+
 /** What the options say. */
 interface TimeDraft {
   readonly icount: IcountConfig | null;
