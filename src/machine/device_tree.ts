@@ -44,6 +44,14 @@ const primeCell = (device: BoardDevice, type: string, clockNames: readonly strin
 const interrupts = (device: BoardDevice): Uint8Array =>
   cells(TYPE_SPI, device.spi ?? 0, device.trigger === "edge" ? EDGE_RISING : LEVEL_HIGH);
 
+const messageFrame = ({ windows }: BoardDevice): FdtNode =>
+  node(`v2m@${hex(windows[0]!.base)}`, {
+    "compatible": "arm,gic-v2m-frame",
+    "msi-controller": flag(),
+    "reg": reg(windows),
+    "phandle": PHANDLE.v2m,
+  });
+
 /** The nodes that describe one device. */
 function deviceNodes(device: BoardDevice, board: Board): FdtNode[] {
   const unit = hex(device.windows[0]!.base);
@@ -54,14 +62,11 @@ function deviceNodes(device: BoardDevice, board: Board): FdtNode[] {
     case "gic-v3": {
       const properties = device.kind === "gic-v2" ? { "compatible": "arm,cortex-a15-gic" } : {
         "compatible": "arm,gic-v3",
-const messageFrame = ({ windows }: BoardDevice): FdtNode =>
-  node(`v2m@${hex(windows[0]!.base)}`, {
-    "compatible": "arm,gic-v2m-frame",
-    "msi-controller": flag(),
-    "reg": reg(windows),
-    "phandle": PHANDLE.v2m,
-  });
-
+        "#redistributor-regions": 1,
+      };
+      const frames = board.devices.filter(({ kind }) => kind === "gic-v2m").map(messageFrame);
+      return [node(`intc@${unit}`, {
+        ...properties,
         "interrupt-controller": flag(),
         "#interrupt-cells": 3,
         "reg": reg(device.windows),
@@ -70,11 +75,6 @@ const messageFrame = ({ windows }: BoardDevice): FdtNode =>
         "ranges": flag(),
         ...(board.hasEl2 ? { "interrupts": cells(TYPE_PPI, PPI.gicMaintenance, LEVEL_HIGH) } : {}),
         "phandle": PHANDLE.gic,
-        "#redistributor-regions": 1,
-      };
-      const frames = board.devices.filter(({ kind }) => kind === "gic-v2m").map(messageFrame);
-      return [node(`intc@${unit}`, {
-        ...properties,
       }, frames)];
     }
     case "gic-v2m":
@@ -145,6 +145,9 @@ const psciNode = (conduit: Board["psciConduit"]): FdtNode =>
 function timerNode(board: Board): FdtNode {
   const timers: number[] = [PPI.secureTimer, PPI.physicalTimer, PPI.virtualTimer, PPI.hypervisorTimer];
   if (board.hasVhe) timers.push(PPI.hypervisorVirtualTimer);
+  // The GICv2 binding has the CPUs that see the interrupt in bits 15:8.
+  const cpuMask = board.devices.some(({ kind }) => kind === "gic-v2") ? 2 ** board.cpus.length - 1 : 0;
+  const flags = (cpuMask << 8) | LEVEL_HIGH;
   return node("timer", {
     "compatible": strings("arm,armv8-timer", "arm,armv7-timer"),
     "always-on": flag(),
@@ -154,9 +157,6 @@ function timerNode(board: Board): FdtNode {
 
 /** The tree of `board` without what a boot adds. */
 export function boardTree(board: Board): DeviceTree {
-  // The GICv2 binding has the CPUs that see the interrupt in bits 15:8.
-  const cpuMask = board.devices.some(({ kind }) => kind === "gic-v2") ? 2 ** board.cpus.length - 1 : 0;
-  const flags = (cpuMask << 8) | LEVEL_HIGH;
   const uart = board.devices.find((d) => d.kind === "pl011");
   const chosen = node("chosen", uart === undefined ? {} : { "stdout-path": `/pl011@${hex(uart.windows[0]!.base)}` });
   const clock = node("apb-pclk", {
