@@ -3,7 +3,7 @@
 import { errorLine, EXIT_BAD_INPUT, HostError } from "./src/base/errors.ts";
 import { runMachine } from "./src/machine/daemon.ts";
 import { fetchLinux } from "./src/machine/fetch_linux.ts";
-import { type Command, linuxConfig, parseCommandLine } from "./src/machine/options.ts";
+import { type Command, fetchedConfig, parseCommandLine } from "./src/machine/options.ts";
 
 async function perform(command: Command): Promise<number> {
   switch (command.kind) {
@@ -12,14 +12,17 @@ async function perform(command: Command): Promise<number> {
       return 0;
     case "run":
       return await runMachine(command.config);
-    case "linux": {
-      const { fetchOnly, kernel, initrd } = command.draft;
-      const files = kernel !== null && initrd !== null ? { kernel, initrd } : await fetchLinux();
+    case "linux":
+    case "xen": {
+      const { kind, draft } = command, { fetchOnly, kernel, initrd } = draft;
+      // With both files given, nothing of Debian's is needed for Linux alone.
+      const own = kind === "linux" && kernel !== null && initrd !== null;
+      const files = own ? { kernel, initrd, xen: "" } : await fetchLinux();
       if (fetchOnly) {
-        console.log(`${files.kernel}\n${files.initrd}`);
+        console.log(`${files.kernel}\n${files.initrd}${kind === "xen" ? `\n${files.xen}` : ""}`);
         return 0;
       }
-      return await runMachine(linuxConfig(command.draft, files));
+      return await runMachine(fetchedConfig(kind, draft, files));
     }
   }
 }

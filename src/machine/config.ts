@@ -2,7 +2,7 @@
 // snapshot records. Everything in it survives JSON; absent values are null.
 
 import type { Feature } from "../arch/features.ts";
-import type { TraceGroup } from "../base/trace.ts";
+import type { TraceFormat, TraceGroup } from "../base/trace.ts";
 import type { LogHeader } from "./input_log.ts";
 
 /** CPU models by QEMU's names. */
@@ -107,6 +107,15 @@ export interface RtcConfig {
   readonly clock: "vm" | "host";
 }
 
+export interface TraceConfig {
+  readonly groups: readonly TraceGroup[];
+  readonly format: TraceFormat;
+  /** Where trace lines go; null is stderr. */
+  readonly file: string | null;
+  /** As `-dfilter` has it, see src/base/trace_filter.ts. */
+  readonly filter: string | null;
+}
+
 export interface MachineConfig {
   readonly board: BoardConfig;
   readonly cpu: CpuConfig;
@@ -136,11 +145,9 @@ export interface MachineConfig {
   /** The input log that is written or repeated; at most one of the two. */
   readonly record: string | null;
   readonly replay: string | null;
-  readonly trace: {
-    readonly groups: readonly TraceGroup[];
-    /** Where trace lines go; null is stderr. */
-    readonly file: string | null;
-  };
+  readonly trace: TraceConfig;
+  /** Where counters are written at the end; "-" is a table on stderr, null nothing. */
+  readonly stats: string | null;
   /** Write the device tree to this file and exit. */
   readonly dumpDtb: string | null;
 }

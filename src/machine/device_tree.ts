@@ -17,12 +17,21 @@ const ACTIVE_HIGH = 0;
 const PHANDLE = { clock: 0x8000, gic: 0x8001, gpio: 0x8002, v2m: 0x8003, cpu: 0x8100 } as const;
 const RNG_SEED_BYTES = 32, KASLR_SEED_BYTES = 8;
 
+/** An image that a hypervisor is to start as its first guest, or that guest's RAM disk: a multiboot module. */
+export interface BootModule {
+  readonly address: number;
+  readonly size: number;
+  readonly role: "kernel" | "ramdisk";
+  readonly bootargs: string | null;
+}
+
 /** What a boot adds to the hardware's description. */
 export interface BootInformation {
   /** Kernel command line. */
   readonly bootargs: string | null;
   /** Guest physical addresses of the initial RAM disk's first byte and the one behind its last. */
   readonly initrd: { readonly start: number; readonly end: number } | null;
+  readonly modules?: readonly BootModule[];
 }
 
 /** A source of random bytes, handed in so that a run can be repeated. */
@@ -217,7 +226,16 @@ export function addMachine(tree: DeviceTree, board: Board, what: string): void {
 
 /** Adds what a boot brings. Fresh seeds go into the board's own tree, and replace those in a user's. */
 export function addBoot(tree: DeviceTree, boot: BootInformation, random: RandomBytes, ownTree: boolean): void {
-  const { properties } = ensureChild(tree.root, "chosen");
+  const chosen = ensureChild(tree.root, "chosen"), { properties } = chosen;
+  // As QEMU's guest-loader announces them, which is how Xen finds its first domain.
+  for (const { address, size, role, bootargs } of boot.modules ?? []) {
+    properties.set("#address-cells", cells(2)).set("#size-cells", cells(2));
+    chosen.children.push(node(`module@${hex(address)}`, {
+      "compatible": strings("multiboot,module", `multiboot,${role}`),
+      "reg": cells(...wide(address), ...wide(size)),
+      ...(bootargs === null ? {} : { "bootargs": strings(bootargs) }),
+    }));
+  }
   if (boot.bootargs !== null && boot.bootargs !== "") properties.set("bootargs", strings(boot.bootargs));
   if (boot.initrd !== null) {
     properties.set("linux,initrd-start", cells(boot.initrd.start));

@@ -1,4 +1,5 @@
-// `deno task run linux`: Debian's arm64 cloud kernel and its static busybox, packed into an initramfs that ends in a shell.
+// `deno task run linux`: Debian's arm64 cloud kernel and its static busybox, packed into an initramfs that ends in a shell;
+// `deno task run xen`: the same as the first domain of Debian's Xen.
 // The packages come through apt's own download, so with the host's sources, proxies and keys, in a private apt root under
 // the cache directory: nothing of the host's package state is read or changed, and no foreign architecture is added. apt
 // checks the packages' signatures and hashes; the files that we keep are checked against our own hashes at every start.
@@ -11,10 +12,13 @@ import { filesFromTar } from "./tar.ts";
 export interface LinuxFiles {
   readonly kernel: string;
   readonly initrd: string;
+  readonly xen: string;
 }
 
 /** The package that depends on the current kernel, and the one that holds busybox. */
 const KERNEL_PACKAGE = "linux-image-cloud-arm64", BUSYBOX_PACKAGE = "busybox-static";
+/** The package that depends on the current hypervisor. */
+const XEN_PACKAGE = "xen-system-arm64";
 const OWN_KERNEL = "pass your own kernel with: deno task run -kernel IMAGE -initrd FILE -append console=ttyAMA0";
 
 /** What was made, with the hashes of the files beside it. */
@@ -24,8 +28,8 @@ interface Manifest {
   readonly sha256: { readonly [file: string]: string };
 }
 /** Counted up when the initramfs that we pack changes. */
-const FORMAT = 2;
-const FILES = ["Image", "initrd.cpio"] as const;
+const FORMAT = 3;
+const FILES = ["Image", "initrd.cpio", "xen"] as const;
 
 function cacheDirectory(): string {
   const xdg = Deno.env.get("XDG_CACHE_HOME"), home = Deno.env.get("HOME");
@@ -46,7 +50,8 @@ async function cached(directory: string): Promise<LinuxFiles | null> {
     for (const file of FILES) {
       if (await sha256(await Deno.readFile(`${directory}/${file}`)) !== manifest.sha256[file]) return null;
     }
-    return { kernel: `${directory}/${FILES[0]}`, initrd: `${directory}/${FILES[1]}` };
+    const [kernel, initrd, xen] = FILES.map((file) => `${directory}/${file}`);
+    return { kernel: kernel!, initrd: initrd!, xen: xen! };
   } catch {
     // Missing or damaged: fetched again.
     return null;
@@ -74,14 +79,16 @@ async function fetchInto(directory: string, progress: Progress): Promise<void> {
   await apt.prepare();
   await apt.run(["update"], (percent) => progress.show("fetching Debian's list of arm64 packages", percent));
   const kernelPackage = await apt.dependency(KERNEL_PACKAGE, /\b(linux-image-[\w.+-]+-cloud-arm64)\b/);
-  const packages = [kernelPackage, BUSYBOX_PACKAGE];
-  await apt.run(["download", ...packages], (percent) => progress.show(`fetching ${packages.join(" and ")}`, percent));
+  const xenPackage = await apt.dependency(XEN_PACKAGE, /\b(xen-hypervisor-[\d.]+-arm64)\b/);
+  const packages = [kernelPackage, BUSYBOX_PACKAGE, xenPackage];
+  await apt.run(["download", ...packages], (percent) => progress.show(`fetching ${packages.join(", ")}`, percent));
 
   progress.show("unpacking the kernel", 0);
   const image = await apt.file(kernelPackage, (path) => path.startsWith("boot/vmlinuz-"));
   progress.show("packing the initramfs", 50);
   const busybox = await apt.file(BUSYBOX_PACKAGE, (path) => /^(usr\/)?bin\/busybox$/.test(path));
-  const data = { [FILES[0]]: image, [FILES[1]]: packInitramfs(busybox) };
+  const xen = await apt.file(xenPackage, (path) => /^boot\/xen-[\d.]+-arm64$/.test(path));
+  const data = { [FILES[0]]: image, [FILES[1]]: packInitramfs(busybox), [FILES[2]]: xen };
 
   const hashes: Record<string, string> = {};
   for (const file of FILES) {

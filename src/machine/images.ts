@@ -30,7 +30,7 @@ export async function readImages(config: MachineConfig): Promise<MachineImages> 
     optional("initrd", config.initrd),
     optional("device tree", config.dtb),
     optional("firmware", config.bios),
-    Promise.all(config.loaders.map((l) => l.kind === "file" ? readImage("loader file", l.file) : null)),
+    Promise.all(config.loaders.map((l) => "file" in l ? readImage("loader file", l.file) : null)),
   ]);
   return { demo, kernel, initrd, dtb, bios, loaders };
 }

@@ -2,10 +2,10 @@
 // defaults, one or two dashes; an option, sub-option or value that is not understood is an error that names it.
 
 import { UsageError } from "../base/errors.ts";
-import { TRACE_GROUPS } from "../base/trace.ts";
 import type { MachineConfig } from "./config.ts";
 import { timeConfig } from "./options/time.ts";
 import { type Option, within } from "./options/declare.ts";
+import { traceConfig, traceHelp } from "./options/observe.ts";
 import { type Draft, LINUX_OPTIONS, newDraft, OPTIONS } from "./options/table.ts";
 
 export const VERSION = "0.1.0";
@@ -13,26 +13,26 @@ export const VERSION = "0.1.0";
 export type Command =
   | { readonly kind: "show"; readonly text: string }
   | { readonly kind: "run"; readonly config: MachineConfig }
-  /** Debian's kernel: `draft` says what overrides the fetched files and defaults. */
-  | { readonly kind: "linux"; readonly draft: Draft };
+  /** Debian's kernel, alone or under Xen: `draft` says what overrides the fetched files and defaults. */
+  | { readonly kind: "linux" | "xen"; readonly draft: Draft };
 
 /** Reads the arguments after `deno task run`. */
 export function parseCommandLine(args: readonly string[]): Command {
   const words = args[0] === "--" ? args.slice(1) : args;
-  const linux = words[0] === "linux";
-  const draft = readOptions(linux ? words.slice(1) : words, linux ? [...LINUX_OPTIONS, ...OPTIONS] : OPTIONS);
+  const fetched = words[0] === "linux" || words[0] === "xen" ? words[0] : null;
+  const draft = readOptions(fetched ? words.slice(1) : words, fetched ? [...LINUX_OPTIONS, ...OPTIONS] : OPTIONS);
   switch (draft.show) {
     case "help":
       return { kind: "show", text: helpText() };
     case "version":
       return { kind: "show", text: `vitrine ${VERSION}` };
     case "trace groups":
-      return { kind: "show", text: columns(Object.entries(TRACE_GROUPS)) };
+      return { kind: "show", text: columns(traceHelp()) };
   }
-  if (linux) {
+  if (fetched) {
     // Mistakes in the options come out before anything is fetched.
-    linuxConfig(draft, { kernel: "Image", initrd: "initrd" });
-    return { kind: "linux", draft };
+    fetchedConfig(fetched, draft, { kernel: "Image", initrd: "initrd", xen: "xen" });
+    return { kind: fetched, draft };
   }
   return { kind: "run", config: completeConfig(draft) };
 }
@@ -66,8 +66,7 @@ export function completeConfig(draft: Draft): MachineConfig {
     if (draft.append !== null) throw new UsageError("option -append needs -kernel");
     if (draft.initrd !== null) throw new UsageError("option -initrd needs -kernel");
   }
-  if (draft.traceFile !== null && draft.traceGroups.length === 0) throw new UsageError("option -D needs -d");
-  for (const { cpu } of draft.loaders.flatMap((l) => l.kind === "data" ? [] : [l])) {
+  for (const { cpu } of draft.loaders.flatMap((l) => "cpu" in l ? [l] : [])) {
     if (cpu !== null && cpu >= draft.cpuCount) {
       throw new UsageError(`option -device: cpu-num ${cpu}: there are ${draft.cpuCount} CPUs`);
     }
@@ -94,16 +93,50 @@ export function completeConfig(draft: Draft): MachineConfig {
     noReboot: draft.noReboot,
     noShutdown: draft.noShutdown,
     ...timeConfig(draft),
-    trace: { groups: draft.traceGroups, file: draft.traceFile },
+    trace: traceConfig(draft),
+    stats: draft.statsFile,
     dumpDtb: draft.dumpDtb,
   };
 }
 
+const MiB = 2 ** 20;
 /** The defaults of `deno task run linux`: a machine with some room, and a shell on the serial port. */
-const LINUX = { ramSizeBytes: 512 * 2 ** 20, append: "console=ttyAMA0 quiet" } as const;
+const LINUX = { ramSizeBytes: 512 * MiB, append: "console=ttyAMA0 quiet" } as const;
+/** Those of `deno task run xen`: the hypervisor's messages on the serial port, its first domain's shell behind them. */
+const XEN = {
+  ramSizeBytes: 1024 * MiB,
+  append: "console=dtuart dom0_mem=512M",
+  kernelAt: 0x4900_0000,
+  initrdAt: 0x4d00_0000,
+  bootargs: "console=hvc0 quiet",
+} as const;
 
 /** The configuration that boots the fetched files, where the options do not say otherwise. */
-export function linuxConfig(draft: Draft, files: { kernel: string; initrd: string }): MachineConfig {
+export function fetchedConfig(
+  what: "linux" | "xen",
+  draft: Draft,
+  files: { readonly kernel: string; readonly initrd: string; readonly xen: string },
+): MachineConfig {
+  return what === "linux" ? linuxConfig(draft, files) : xenConfig(draft, files);
+}
+
+function xenConfig(draft: Draft, files: { kernel: string; initrd: string; xen: string }): MachineConfig {
+  const guest = { kind: "guest" } as const;
+  return completeConfig({
+    ...draft,
+    kernel: files.xen,
+    initrd: null,
+    append: draft.append ?? XEN.append,
+    ramSizeBytes: draft.ramSizeBytes ?? XEN.ramSizeBytes,
+    loaders: [
+      { ...guest, file: draft.kernel ?? files.kernel, address: XEN.kernelAt, role: "kernel", bootargs: XEN.bootargs },
+      { ...guest, file: draft.initrd ?? files.initrd, address: XEN.initrdAt, role: "ramdisk", bootargs: null },
+      ...draft.loaders,
+    ],
+  });
+}
+
+function linuxConfig(draft: Draft, files: { kernel: string; initrd: string }): MachineConfig {
   return completeConfig({
     ...draft,
     kernel: draft.kernel ?? files.kernel,
@@ -136,11 +169,12 @@ export function helpText(): string {
   return [
     "usage: deno task run [OPTIONS]                 run a machine; without an image, the built-in demo",
     "       deno task run linux [OPTIONS]           fetch Debian's arm64 kernel and boot it to a shell",
+    "       deno task run xen [OPTIONS]             the same under Debian's Xen, as its first domain",
     "",
     "Options are QEMU's, with one or two dashes:",
     columns(OPTIONS.flatMap(rows)),
     "",
-    "After linux:",
+    "After linux and xen:",
     columns(LINUX_OPTIONS.flatMap(rows)),
     "",
     "On the terminal Ctrl-A x quits and Ctrl-A h helps.",

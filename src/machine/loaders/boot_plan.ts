@@ -8,7 +8,14 @@ import { FW_CFG_ITEM, stringItem, u32Item } from "../../../devices/fw_cfg.ts";
 import { PAGE_BYTES } from "../../memory/host_map.ts";
 import type { Board } from "../board.ts";
 import type { MachineConfig, MachineImages } from "../config.ts";
-import { addBoot, addMachine, boardTree, type BootInformation, type RandomBytes } from "../device_tree.ts";
+import {
+  addBoot,
+  addMachine,
+  boardTree,
+  type BootInformation,
+  type BootModule,
+  type RandomBytes,
+} from "../device_tree.ts";
 import { parseFdt, writeFdt } from "../fdt.ts";
 import { MEMORY_MAP } from "../memory_map.ts";
 import { loadKernelImage, unpackKernel } from "./arm64_image.ts";
@@ -71,7 +78,7 @@ function loadDemo(images: readonly Uint8Array[]): Kernel {
 
 /** `-device loader,…`: loads, and where CPUs start. */
 function genericLoads(config: PlanConfig, images: MachineImages, cpuCount: number) {
-  const loads: Load[] = [], entries = new Map<number, number>();
+  const loads: Load[] = [], entries = new Map<number, number>(), modules: BootModule[] = [];
   const start = (cpu: number | null, address: number) => {
     if (cpu === null) return;
     if (cpu >= cpuCount) throw new HostError(`cannot start CPU ${cpu} by -device loader: the machine has ${cpuCount}`);
@@ -84,7 +91,11 @@ function genericLoads(config: PlanConfig, images: MachineImages, cpuCount: numbe
     } else {
       const bytes = images.loaders[i], what = `loader file ${loader.file}`;
       if (bytes === null || bytes === undefined) throw new HostError(`cannot load ${what}: it was not read`);
-      if (!loader.raw && isElf(bytes)) {
+      if (loader.kind === "guest") {
+        const { address, role, bootargs } = loader;
+        loads.push(plain(what, address, bytes));
+        modules.push({ address, size: bytes.length, role, bootargs });
+      } else if (!loader.raw && isElf(bytes)) {
         const elf = loadElf(bytes, what);
         loads.push(...elf.loads);
         start(loader.cpu, elf.entry);
@@ -95,7 +106,7 @@ function genericLoads(config: PlanConfig, images: MachineImages, cpuCount: numbe
       }
     }
   });
-  return { loads, entries };
+  return { loads, entries, modules };
 }
 
 /** What firmware finds in fw_cfg when it is to boot a kernel. */
@@ -132,7 +143,7 @@ export function planBoot(config: PlanConfig, images: MachineImages, board: Board
   const { ram } = board;
   const flash = MEMORY_MAP.flash0;
   const targets = [{ name: "RAM", ...ram }, { name: "flash", ...flash }];
-  const { loads: extra, entries } = genericLoads(config, images, board.cpus.length);
+  const { loads: extra, entries, modules } = genericLoads(config, images, board.cpus.length);
   const loads: Load[] = [];
   let kernel: Kernel | undefined, initrd: Load | undefined;
 
@@ -162,6 +173,7 @@ export function planBoot(config: PlanConfig, images: MachineImages, board: Board
   const deviceTree = makeTree(config, images, board, {
     bootargs: config.append,
     initrd: initrd === undefined ? null : { start: initrd.address, end: endOf(initrd) },
+    modules,
   }, random);
   const dtb = placeTree(deviceTree, config, board, loads, kernel, initrd);
   if (dtb !== undefined) loads.push(dtb);

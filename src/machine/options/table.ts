@@ -4,7 +4,6 @@
 import { cpuModel } from "../../arch/models.ts";
 import { HOST_MAP } from "../../memory/host_map.ts";
 import { UsageError } from "../../base/errors.ts";
-import { isTraceGroup, TRACE_GROUPS, type TraceGroup } from "../../base/trace.ts";
 import {
   CPU_FEATURES,
   CPU_MODELS,
@@ -16,11 +15,12 @@ import {
   type SerialConfig,
 } from "../config.ts";
 import { type Field, field, fieldsOption, flag, type Given, later, type Option, option } from "./declare.ts";
+import { newObserveDraft, type ObserveDraft, observeOptions } from "./observe.ts";
 import { ICOUNT_FIELDS, icountOf, RTC_BASE } from "./time.ts";
-import { ADDRESS, choice, count, FILE, onOff, RAM_SIZE, SERIAL, text, U64, type ValueKind, WORDS } from "./values.ts";
+import { ADDRESS, choice, count, FILE, onOff, RAM_SIZE, SERIAL, U64, type ValueKind, WORDS } from "./values.ts";
 
 /** What the options say, before defaults. */
-export interface Draft {
+export interface Draft extends ObserveDraft {
   /** `-M virt` was said, so QEMU's defaults hold. */
   explicitBoard: boolean;
   gicVersion: 2 | 3 | null;
@@ -45,10 +45,6 @@ export interface Draft {
   seed: number | null;
   record: string | null;
   replay: string | null;
-  traceGroups: TraceGroup[];
-  traceFile: string | null;
-  /** Print this and do nothing else. */
-  show: "help" | "version" | "trace groups" | null;
   /** Only `linux`: fetch, print the paths, do not boot. */
   fetchOnly: boolean;
 }
@@ -77,9 +73,7 @@ export const newDraft = (): Draft => ({
   seed: null,
   record: null,
   replay: null,
-  traceGroups: [],
-  traceFile: null,
-  show: null,
+  ...newObserveDraft(),
   fetchOnly: false,
 });
 
@@ -141,18 +135,42 @@ function applySmp(draft: Draft, { cpus, maxcpus, sockets, cores, threads }: Give
 }
 
 const LOADER_FIELDS = {
-  driver: field(choice("loader"), "the device"),
+  driver: field(choice("loader", "guest-loader"), "the device"),
   file: field(FILE, "an ELF, gzip or raw image to put into memory"),
   addr: field(ADDRESS, "where to put it; without file and data, where the CPU starts"),
   "force-raw": field(onOff, "take the file's bytes as they are"),
   data: field(U64, "a value to put into memory"),
   "data-len": field(count("1…8", 1, 8), "its size in bytes"),
   "data-be": field(onOff, "store it big-endian"),
+  kernel: field(
+    FILE,
+    "guest-loader: the kernel of a hypervisor's first guest, put at addr and named in the device tree",
+  ),
+  initrd: field(FILE, "guest-loader: its initial RAM disk"),
+  bootargs: field(WORDS, "guest-loader: the kernel's command line"),
   "cpu-num": field(count("N", 0, MAX_CPUS - 1), "the CPU that starts there"),
 };
 
+function applyGuestLoader(draft: Draft, given: Given<typeof LOADER_FIELDS>): void {
+  const { addr, kernel, initrd, bootargs } = given, file = kernel ?? initrd;
+  const known = ["driver", "addr", "kernel", "initrd", "bootargs"],
+    other = Object.keys(given).find((name) => !known.includes(name));
+  if (other !== undefined) throw new UsageError(`guest-loader: ${other} belongs to loader`);
+  if (addr === undefined) throw new UsageError("guest-loader: needs addr");
+  if (file === undefined || (kernel !== undefined && initrd !== undefined)) {
+    throw new UsageError("guest-loader: needs one of kernel and initrd");
+  }
+  if (bootargs !== undefined && kernel === undefined) throw new UsageError("guest-loader: bootargs needs kernel");
+  const role = kernel === undefined ? "ramdisk" : "kernel";
+  draft.loaders.push({ kind: "guest", file, address: addr, role, bootargs: bootargs ?? null });
+}
+
 function applyLoader(draft: Draft, given: Given<typeof LOADER_FIELDS>): void {
-  if (given.driver === undefined) throw new UsageError("needs a device: loader");
+  if (given.driver === undefined) throw new UsageError("needs a device: loader or guest-loader");
+  if (given.driver === "guest-loader") return applyGuestLoader(draft, given);
+  for (const name of ["kernel", "initrd", "bootargs"] as const) {
+    if (given[name] !== undefined) throw new UsageError(`loader: ${name} belongs to guest-loader`);
+  }
   const { file, addr, data } = given, dataBytes = given["data-len"], cpu = given["cpu-num"] ?? null;
   if (file !== undefined) {
     if (data !== undefined || dataBytes !== undefined) throw new UsageError("loader: file and data exclude each other");
@@ -193,18 +211,6 @@ function applyRtc(draft: Draft, given: Given<typeof RTC_FIELDS>): void {
   draft.rtcBase = given.base ?? draft.rtcBase;
   draft.rtcClock = given.clock ?? draft.rtcClock;
 }
-
-const TRACE_ITEMS: ValueKind<TraceGroup[] | "help"> = {
-  form: "GROUP[,GROUP…]|help",
-  choices: [...Object.keys(TRACE_GROUPS), "help"],
-  parse(value) {
-    if (value === "help" || value === "?") return "help";
-    return value.split(",").map((name) => {
-      if (!isTraceGroup(name)) throw new UsageError(`trace group "${name}" is not known: -d help lists them`);
-      return name;
-    });
-  },
-};
 
 export const OPTIONS: readonly Option<Draft>[] = [
   fieldsOption(
@@ -274,13 +280,7 @@ export const OPTIONS: readonly Option<Draft>[] = [
   later("S", null, "start stopped, for the debugger"),
   later("gdb", "tcp:[HOST]:PORT", "debugger server"),
   later("s", null, "-gdb tcp::1234"),
-  option("d", TRACE_ITEMS, "trace groups, see -d help", (draft: Draft, groups) => {
-    if (groups === "help") draft.show = "trace groups";
-    else draft.traceGroups.push(...groups.filter((group) => !draft.traceGroups.includes(group)));
-  }),
-  option("D", text("FILE"), "write the trace to FILE (stderr)", (draft: Draft, file) => {
-    draft.traceFile = file;
-  }),
+  ...observeOptions<Draft>(),
   flag("help h", "this text", (draft: Draft) => {
     draft.show ??= "help";
   }),
