@@ -6,6 +6,9 @@ import type { TraceFilter } from "./trace_filter.ts";
 
 /** Groups of `-d`, with the line that `-d help` shows. QEMU's names where QEMU has the group. */
 export const TRACE_GROUPS = {
+  in_asm: "instructions, when they are first predecoded",
+  exec: "every run of instructions from one taken branch to the next (slow)",
+  cpu: "registers before each line of exec",
   int: "exceptions taken and returned from",
   mmu: "translation faults and TLB maintenance",
   guest_errors: "what a guest does wrong: accesses to nowhere, malformed device accesses",
@@ -91,11 +94,11 @@ export class Tracer {
     return (this.mask & BITS[group]) !== 0;
   }
 
-  /** Emits one line if the point's group is on and the filter lets it through. */
-  emit<E extends TraceEvent>(point: TracePoint<E>, event: E): void {
+  /** Emits one line if the point's group is on and the filter lets it through. It happens `here`, if that is not now. */
+  emit<E extends TraceEvent>(point: TracePoint<E>, event: E, here?: TracePlace): void {
     if ((this.mask & BITS[point.group]) === 0) return;
     const { cpu, el, pc, ...told } = event as TraceEvent;
-    const at: Partial<TracePlace> = { ...this.place(cpu as number | undefined), ...defined({ cpu, el, pc }) };
+    const at: Partial<TracePlace> = { ...here ?? this.place(cpu as number | undefined), ...defined({ cpu, el, pc }) };
     if (this.#filter !== undefined && !this.#filter.passes(at, event["to"] as number | undefined)) return;
     if (this.#format === "json") {
       this.sink(JSON.stringify({ group: point.group, point: point.name, ...at, ...told }, plain));

@@ -102,8 +102,11 @@ export class CodeCache {
     this.flushFetchTlbs();
   }
 
-  /** Fills the record at `record` and those after it, up to the end of the basic block. */
-  predecode(record: number) {
+  /**
+   * Fills the record at `record` and those after it, up to the end of the basic block; `seen` is told each word and its
+   * distance in instructions. Answers how many records were filled.
+   */
+  predecode(record: number, seen?: (distance: number, word: number) => void): number {
     const { codePool } = HOST_MAP,
       page = Math.floor((record - codePool.base) / STRIDE),
       base = codePool.base + page * STRIDE;
@@ -115,10 +118,13 @@ export class CodeCache {
       this.#u32[index] = base;
       this.protect(hostPage);
     }
+    let count = 0;
     const pending: { at: number; word: number; shape: Shape }[] = [];
     for (let n = first; n < Math.min(first + AHEAD, RECORDS); n++) {
       const at = base + n * RECORD_BYTES, word = this.#u32[(hostPage >>> 2) + n]!;
       if (n > first && this.#u16[at >>> 1] !== HANDLER.UNDECODED) break;
+      count++;
+      seen?.(n - first, word);
       const template = this.#templates.get(word);
       if (template) {
         this.#u32.set(template.words, at >>> 2);
@@ -129,7 +135,7 @@ export class CodeCache {
       pending.push({ at, word, shape });
       if (ends) break;
     }
-    if (!pending.length) return;
+    if (!pending.length) return count;
     const numbers = this.interpreter.handlerNumbers(pending.map((p) => p.shape));
     pending.forEach(({ at, word, shape }, i) => {
       writeRecord(this.#words, at, numbers[i]!, shape, word);
@@ -140,6 +146,7 @@ export class CodeCache {
         });
       }
     });
+    return count;
   }
   #shape(word: number, index: number): { shape: Shape; ends: boolean } {
     const definition = this.decoder.decode(word), offset = branchOffset(definition, word);

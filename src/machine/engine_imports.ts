@@ -9,7 +9,7 @@ import type { Imports } from "../jit/linker.ts";
 import { HOST_MAP, VCPU_BLOCK } from "../memory/host_map.ts";
 import { Tracer } from "../base/trace.ts";
 import type { Machine } from "./machine.ts";
-import { traceUndefined } from "./tracing.ts";
+import { tracePredecode, traceUndefined } from "./tracing.ts";
 
 const UNIMP = Tracer.bit("unimp");
 
@@ -50,6 +50,8 @@ export function engineImports(machine: Machine): Imports {
     dataRead: (base, lo, hi, desc) => mmuAt(base).dataRead(lo, hi, desc),
     dataWrite: (base, lo, hi, desc) => mmuAt(base).dataWrite(lo, hi, desc),
     fetch: (base) => mmuAt(base).fetch(),
-    predecode: (_base, record) => machine.code.predecode(record),
+    predecode: machine.around.trace.on("in_asm")
+      ? (base, record) => void tracePredecode(machine, vcpuAt(base), record)
+      : (_base, record) => void machine.code.predecode(record),
   };
 }

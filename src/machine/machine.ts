@@ -32,7 +32,7 @@ import { type BootPlan, planBoot } from "./loaders/boot_plan.ts";
 import { MEMORY_MAP } from "./memory_map.ts";
 import { engineImports } from "./engine_imports.ts";
 import { Scheduler, SCHEDULER_STATE } from "./scheduler.ts";
-import { DEVICE_ACCESS, GUEST_ERROR, placeOf, UNMAPPED } from "./tracing.ts";
+import { DEVICE_ACCESS, GUEST_ERROR, placeOf, traceBlock, UNMAPPED } from "./tracing.ts";
 
 /** What a machine is handed. */
 export interface Surroundings {
@@ -61,6 +61,8 @@ export class Machine {
   readonly code: CodeCache;
   readonly interpreter: Interpreter;
   readonly scheduler: Scheduler;
+  /** Where each run of instructions is told, while something traces them. */
+  readonly onBlock: ((vcpu: Vcpu) => void) | undefined;
   /** State of everything but vCPUs and RAM: interrupt controller, devices, scheduler. */
   readonly deviceWords: Uint32Array;
   #power: Power = "on";
@@ -172,6 +174,7 @@ export class Machine {
       const vcpu = cpu === undefined ? this.scheduler.running : this.vcpus[cpu];
       return vcpu && placeOf(vcpu, vcpu.state.retired);
     };
+    this.onBlock = trace.on("exec") || trace.on("cpu") ? (vcpu) => traceBlock(this, vcpu) : undefined;
     this.reset();
   }
 

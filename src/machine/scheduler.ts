@@ -11,6 +11,7 @@ import type { Vcpu } from "../cpu/core.ts";
 import { interruptDeliverable, interruptPending, takePendingInterrupt } from "../cpu/exceptions.ts";
 import { HALT } from "../cpu/vcpu.ts";
 import type { Interpreter } from "../jit/interpreter.ts";
+import type { Power } from "./machine.ts";
 import { HOST_MAP } from "../memory/host_map.ts";
 import type { GenericTimers } from "../timer/generic_timer.ts";
 import type { BoardDevices } from "./board.ts";
@@ -40,6 +41,9 @@ export interface SchedulerParts {
   readonly timers: GenericTimers;
   readonly devices: BoardDevices;
   readonly interpreter: Interpreter;
+  readonly power: Power;
+  /** Told where a vCPU goes on after each taken branch, if anybody wants to know. */
+  readonly onBlock?: ((vcpu: Vcpu) => void) | undefined;
 }
 
 /** How long host events wait for the guest to notice them, in nanoseconds from the bell to the vector. */
@@ -167,15 +171,38 @@ export class Scheduler implements InstructionTime {
     if (this.#arrivedMs !== null) this.#noteLatency(vcpu, taken);
     // Another vCPU may have run meanwhile: the exclusive monitor does not survive that.
     if (this.#parts.vcpus.length > 1) state.exclusiveSize = 0;
-    this.#budget = state.budget = this.#nextBudget();
+    const budget = this.#nextBudget(), { onBlock } = this.#parts;
+    if (onBlock === undefined) this.#execute(vcpu, budget);
+    else this.#executeBlocks(vcpu, budget, onBlock);
+  }
+
+  /** Runs generated code for `budget` instructions and what is left to a taken branch. False when it was told to leave. */
+  #execute(vcpu: Vcpu, budget: number): boolean {
+    const { state } = vcpu;
+    this.#budget = state.budget = budget;
     state.forced = 0;
     this.#running = vcpu;
     this.#parts.interpreter.run(vcpu.base);
     this.#running = undefined;
-    const left = state.forced ? state.budget + FORCE_INSTRUCTIONS : state.budget;
+    const kicked = state.forced !== 0, left = kicked ? state.budget + FORCE_INSTRUCTIONS : state.budget;
     state.forced = 0;
     state.retired += this.#budget - left;
     this.state.retired += this.#budget - left;
+    return !kicked && state.halt === HALT.RUNNING && this.#parts.power === "on";
+  }
+
+  /** The same slice, left at every taken branch: it ends where it would have ended. */
+  #executeBlocks(vcpu: Vcpu, budget: number, onBlock: (vcpu: Vcpu) => void): void {
+    const { state } = vcpu;
+    for (let left = budget; left > 0;) {
+      onBlock(vcpu);
+      const before = state.retired;
+      if (!this.#execute(vcpu, 1)) return;
+      left -= state.retired - before;
+      if (this.#instructions !== null) {
+        left = Math.min(left, this.#instructions.instructionsUntil(this.#nextDeadline()));
+      }
+    }
   }
 
   #nextBudget(): number {

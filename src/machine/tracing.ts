@@ -1,10 +1,13 @@
 // The machine's own trace points, and where a vCPU is when something is traced.
 
-import { hex, type TracePlace, tracePoint } from "../base/trace.ts";
+import { hex, type TracePlace, tracePoint, Tracer } from "../base/trace.ts";
+import { TraceFilter } from "../base/trace_filter.ts";
 import type { Vcpu } from "../cpu/core.ts";
-import { HCR } from "../cpu/pstate.ts";
+import { HCR, packSpsr } from "../cpu/pstate.ts";
 import { UNALLOCATED } from "../isa/decoder.ts";
 import { matches } from "../isa/define.ts";
+import { readableText } from "../isa/text.ts";
+import type { TraceConfig } from "./config.ts";
 import type { Machine } from "./machine.ts";
 import { psciName } from "./psci.ts";
 
@@ -68,6 +71,50 @@ export function traceUndefined(machine: Machine, vcpu: Vcpu): void {
   if (decoder.decode(word) !== UNALLOCATED) return;
   const name = decoder.definitions.find((definition) => matches(definition, word))?.name;
   vcpu.environment.trace.emit(UNALLOCATED_WORD, { word, name });
+}
+
+/** The tracer that a configuration asks for. */
+export function tracerOf({ groups, format, filter }: TraceConfig, sink: (line: string) => void): Tracer {
+  return new Tracer(groups, sink, { format, filter: filter === null ? undefined : new TraceFilter(filter) });
+}
+
+const PREDECODED = tracePoint(
+  "in_asm",
+  "predecoded",
+  ({ word, text }: { cpu: number; pc: bigint; word: number; text: string }) =>
+    `${word.toString(16).padStart(8, "0")}  ${text}`,
+);
+
+/** Fills the record at `record`, the one of state.pc, and tells of every instruction that this predecodes. */
+export function tracePredecode(machine: Machine, vcpu: Vcpu, record: number): number {
+  const { code, around: { trace } } = machine, first = vcpu.state.pc, { index: cpu } = vcpu;
+  return code.predecode(record, (distance, word) => {
+    const pc = first + BigInt(distance * 4), text = readableText(code.decoder.decode(word), word, pc);
+    trace.emit(PREDECODED, { cpu, pc, word, text });
+  });
+}
+
+const ENTERED = tracePoint("exec", "block", ({ text }: { cpu: number; text: string }) => text);
+
+const REGISTERS = tracePoint("cpu", "registers", (registers: Readonly<Record<string, bigint>>) => {
+  const words = Object.entries(registers).map(([name, value]) =>
+    `${name.padStart(6)}=${value.toString(16).padStart(16, "0")}`
+  );
+  const rows = Array.from({ length: Math.ceil(words.length / 4) }, (_, n) => words.slice(4 * n, 4 * n + 4).join(""));
+  return `\n${rows.join("\n")}`;
+});
+
+/** Tells where a vCPU is about to go on, after a taken branch or anything else. */
+export function traceBlock(machine: Machine, vcpu: Vcpu): void {
+  const { trace } = machine.around, { state, index: cpu } = vcpu;
+  if (trace.on("cpu")) {
+    const general = Array.from({ length: 31 }, (_, n) => [`x${n}`, state.x[n]!] as const);
+    const registers = { ...Object.fromEntries(general), sp: state.x[32]!, pstate: BigInt(packSpsr(state)) };
+    trace.emit(REGISTERS, registers, trace.place(cpu));
+  }
+  if (!trace.on("exec")) return;
+  const word = machine.mmus[cpu]!.instruction();
+  trace.emit(ENTERED, { cpu, text: readableText(machine.code.decoder.decode(word), word, state.pc) });
 }
 
 const LOW_16 = 0xffff, TCR_A1 = 1 << 22, VTCR_VS = 1 << 19;

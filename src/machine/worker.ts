@@ -5,7 +5,6 @@
 import { type Clock, COUNTER_HZ, hostClock, hostWallSeconds, InstructionClock, sharedNowMs } from "../base/clock.ts";
 import { assert, HostError } from "../base/errors.ts";
 import { seededRandom } from "../base/random.ts";
-import { Tracer } from "../base/trace.ts";
 import type { SerialBackend } from "../../devices/pl011.ts";
 import { HOST_MAP } from "../memory/host_map.ts";
 import { Channel } from "./channel.ts";
@@ -15,6 +14,7 @@ import { LogWriter, readLog } from "./input_log.ts";
 import { Machine } from "./machine.ts";
 import { startOfRtc } from "./options/time.ts";
 import { Runner } from "./runner.ts";
+import { tracerOf } from "./tracing.ts";
 
 const tell = (message: WorkerMessage) => self.postMessage(message);
 
@@ -69,7 +69,7 @@ function run(message: StartMessage) {
     clock,
     wallSeconds: rtcSeconds(config.rtc, clock),
     random: config.seed === null ? (count) => crypto.getRandomValues(new Uint8Array(count)) : seededRandom(config.seed),
-    trace: new Tracer(config.trace.groups, (line) => channel.writeTrace(line)),
+    trace: tracerOf(config.trace, (line) => channel.writeTrace(line)),
     serial: serialBackend(config, channel, gate),
   });
   if (config.dumpDtb !== null) return tell({ kind: "dtb", bytes: machine.plan.deviceTree });

@@ -118,7 +118,12 @@ Deno.test("what the machine complains about is a host error, what it throws is o
 
 Deno.test("trace lines go to -D's file, all of them", async () => {
   const file = await Deno.makeTempFile();
-  assert.equal(await run(config("trace 200000", { kind: "null" }, { trace: { groups: ["int"], file } })), 0);
+  assert.equal(
+    await run(
+      config("trace 200000", { kind: "null" }, { trace: { groups: ["int"], format: "text", filter: null, file } }),
+    ),
+    0,
+  );
   const lines = (await Deno.readTextFile(file)).trimEnd().split("\n");
   assert.equal(lines.length, 200_000);
   assert.equal(lines.at(-1), "line 199999");

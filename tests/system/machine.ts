@@ -3,12 +3,12 @@
 
 import { hostClock } from "../../src/base/clock.ts";
 import type { TraceGroup } from "../../src/base/trace.ts";
-import { Tracer } from "../../src/base/trace.ts";
 import type { MachineConfig, MachineImages } from "../../src/machine/config.ts";
 import { createMemory } from "../../src/machine/daemon.ts";
 import { readImages } from "../../src/machine/images.ts";
 import { Machine } from "../../src/machine/machine.ts";
 import { parseCommandLine } from "../../src/machine/options.ts";
+import { tracerOf } from "../../src/machine/tracing.ts";
 
 /** Options of the machine that our guest programs are written for. */
 export const BOARD = ["-M", "virt,gic-version=3,virtualization=on", "-nic", "none", "-nographic"] as const;
@@ -32,7 +32,7 @@ export class TestMachine {
       clock: this.#clock,
       wallSeconds: () => 1_700_000_000,
       random: (count) => new Uint8Array(count).fill(7),
-      trace: new Tracer(config.trace.groups, (line) => this.trace.push(line)),
+      trace: tracerOf(config.trace, (line) => this.trace.push(line)),
       serial: {
         transmit: (byte) => this.#sent.push(byte) > 0,
         receive: () => this.#typed.shift() ?? -1,
@@ -51,7 +51,7 @@ export class TestMachine {
   static withCode(words: readonly number[], traceGroups: readonly TraceGroup[] = []): TestMachine {
     const command = parseCommandLine([...BOARD, ...START_OPTIONS]);
     if (command.kind !== "run") throw new Error("these options do not run a machine");
-    const config: MachineConfig = { ...command.config, trace: { groups: traceGroups, file: null } };
+    const config: MachineConfig = { ...command.config, trace: { ...command.config.trace, groups: traceGroups } };
     const none: MachineImages = { demo: [], kernel: null, initrd: null, dtb: null, bios: null, loaders: [null] };
     const test = new TestMachine(config, none);
     test.put(0, words);
