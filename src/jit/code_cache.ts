@@ -36,6 +36,8 @@ export class CodeCache {
   readonly #u32: Uint32Array;
   readonly #u16: Uint16Array;
   readonly #words: { readonly u16: Uint16Array; readonly u32: Uint32Array };
+  /** Marked records, with the out-of-line handler of their instruction once that is known (0: not yet). */
+  readonly #marks = new Map<number, number>();
   readonly #templates = new Map<number, Template>();
   readonly #shapes = new Map<string, { shape: Shape; ends: boolean }>();
   #used = 0;
@@ -99,6 +101,7 @@ export class CodeCache {
     const { codeMap } = HOST_MAP;
     this.#u32.fill(0, codeMap.base >>> 2, (codeMap.base + codeMap.size) >>> 2);
     this.#used = 0;
+    this.#marks.clear();
     this.flushFetchTlbs();
   }
 
@@ -135,18 +138,53 @@ export class CodeCache {
       pending.push({ at, word, shape });
       if (ends) break;
     }
-    if (!pending.length) return count;
-    const numbers = this.interpreter.handlerNumbers(pending.map((p) => p.shape));
-    pending.forEach(({ at, word, shape }, i) => {
-      writeRecord(this.#words, at, numbers[i]!, shape, word);
-      if (!shape.definition.branches && this.#templates.size < 1 << 20) {
-        this.#templates.set(word, {
-          words: this.#u32.slice(at >>> 2, (at >>> 2) + 4),
-          ends: this.#shape(word, 0).ends,
-        });
+    if (pending.length > 0) {
+      const numbers = this.interpreter.handlerNumbers(pending.map((p) => p.shape));
+      pending.forEach(({ at, word, shape }, i) => {
+        writeRecord(this.#words, at, numbers[i]!, shape, word);
+        if (!shape.definition.branches && this.#templates.size < 1 << 20) {
+          this.#templates.set(word, {
+            words: this.#u32.slice(at >>> 2, (at >>> 2) + 4),
+            ends: this.#shape(word, 0).ends,
+          });
+        }
+      });
+    }
+    if (this.#marks.size > 0) {
+      for (let at = record; at < record + count * RECORD_BYTES; at += RECORD_BYTES) {
+        if (this.#marks.has(at)) this.#applyMark(at);
       }
-    });
+    }
     return count;
+  }
+
+  /**
+   * Makes the instruction of a record ask `interpreter.onMarked` before it is executed, for as long as the record exists,
+   * whatever its word becomes. The records of a page go when the pool is full: the fetch that makes new ones tells.
+   */
+  mark(record: number): void {
+    if (this.#marks.has(record)) return;
+    this.#marks.set(record, 0);
+    if (this.#u16[record >>> 1] !== HANDLER.UNDECODED) this.#applyMark(record);
+  }
+  /** Removes all marks. */
+  unmark(): void {
+    for (const record of this.#marks.keys()) this.#u32[record >>> 2] = HANDLER.UNDECODED;
+    this.#marks.clear();
+  }
+  #applyMark(record: number): void {
+    this.#marks.set(record, this.#outOfLine(record));
+    this.#u16[record >>> 1] = HANDLER.MARKED;
+  }
+  /** The out-of-line handler that executes the instruction of a record, marked or not, after filling it. */
+  handlerOf(record: number): number {
+    if (this.#u16[record >>> 1] === HANDLER.UNDECODED) this.predecode(record);
+    return this.#marks.get(record) || this.#outOfLine(record);
+  }
+  #outOfLine(record: number): number {
+    const inPool = record - HOST_MAP.codePool.base, index = (inPool % STRIDE) / RECORD_BYTES;
+    const hostPage = this.#u32[endRecord(record - inPool % STRIDE) + END.HOST_PAGE]!;
+    return this.interpreter.outOfLine(this.#shape(this.#u32[(hostPage >>> 2) + index]!, index).shape);
   }
   #shape(word: number, index: number): { shape: Shape; ends: boolean } {
     const definition = this.decoder.decode(word), offset = branchOffset(definition, word);

@@ -16,7 +16,7 @@ import {
   type VReg,
 } from "../isa/ir.ts";
 import { type HelperName, HELPERS } from "../isa/helpers.ts";
-import { VCPU_BLOCK } from "../memory/host_map.ts";
+import { VCPU_BLOCK, WATCH_AREA, WATCH_BYTES } from "../memory/host_map.ts";
 import { ACCESS } from "../mmu/access_flags.ts";
 import type { Code, ValueType } from "../wasm/module.ts";
 
@@ -35,6 +35,8 @@ export interface Frame {
   readonly cpu: number;
   readonly record: number;
   readonly callees: Callees;
+  /** Accesses are compared with so many of the vCPU's watched ranges; those that touch one take the slow path. */
+  readonly watches: number;
   /** A local that nothing else uses until the instruction ends. */
   local(type: ValueType): number;
   /** Pushes the instruction's address (i64). */
@@ -378,6 +380,7 @@ class Emitter {
       code.op("i32.eqz");
       code.op("i32.and");
     }
+    for (let i = 0; i < frame.watches; i++) this.#notWatched(va, bytes, i);
     code.hintedIf(true, "i32");
     code.get(va);
     code.op("i32.wrap_i64");
@@ -405,6 +408,32 @@ class Emitter {
     code.end();
     code.get(entry);
     code.end();
+  }
+
+  /**
+   * Combines the condition on the stack with: the access does not touch watched range `i`. One comparison says that two
+   * ranges overlap; addresses are compared without their top byte, which may be ignored.
+   */
+  #notWatched(va: number, bytes: number, i: number) {
+    const { code, frame } = this, at = WATCH_AREA + i * WATCH_BYTES;
+    const shifted = () => {
+      if (bytes > 1) {
+        code.i64(BigInt(bytes - 1));
+        code.op("i64.add");
+      }
+      code.i64(8n);
+      code.op("i64.shl");
+    };
+    code.get(va);
+    code.get(frame.cpu);
+    code.memory("i64.load", at);
+    code.op("i64.sub");
+    shifted();
+    code.get(frame.cpu);
+    code.memory("i64.load", at + 8);
+    shifted();
+    code.op("i64.ge_u");
+    code.op("i32.and");
   }
 
   /** All values are computed before the first write, so that every read saw the old state. */

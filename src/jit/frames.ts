@@ -3,18 +3,21 @@
 import { VCPU } from "../cpu/vcpu.ts";
 import type { Code, ValueType } from "../wasm/module.ts";
 import { type Callees, emitInstruction, type Frame } from "./emit.ts";
+import { TABLE_SIZE } from "./linker.ts";
 import { irOf, type Shape } from "./shape.ts";
 
 const AT = VCPU.offset;
 /** Bytes of a record. */
 export const RECORD_BYTES = 16;
-/** Handler numbers with a meaning of their own. */
-export const HANDLER = { UNDECODED: 0, PAGE_END: 1, FIRST: 2 } as const;
+/** Handler numbers with a meaning of their own; MARKED is a function that asks TypeScript what to do. */
+export const HANDLER = { UNDECODED: 0, PAGE_END: 1, FIRST: 2, MARKED: TABLE_SIZE - 1 } as const;
 /** What `run` returns: the budget is used up (or an exit was forced), or a helper asked to leave. */
 export const EXIT = { BUDGET: 0, LEAVE: 1 } as const;
 
 /** A frame whose `record` is a local of the function and whose pc is computed from it. */
 export abstract class RecordFrame implements Frame {
+  /** How many watched ranges accesses are compared with: see Frame. */
+  watches = 0;
   abstract readonly cpu: number;
   abstract readonly record: number;
   abstract readonly callees: Callees;

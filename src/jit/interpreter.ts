@@ -8,36 +8,100 @@
 import { assert } from "../base/errors.ts";
 import { HANDLER } from "./frames.ts";
 import { type Imports, TABLE_SIZE } from "./linker.ts";
-import { buildHandlers, buildMain } from "./main_function.ts";
+import { buildHandlers, buildMain, buildMarked } from "./main_function.ts";
 import type { Shape } from "./shape.ts";
+
+type Handler = (cpu: number, record: number) => number;
+
+/** One way to generate all handlers. The same handlers have the same numbers in each. */
+interface Engine {
+  /** How many watched ranges accesses are compared with. */
+  readonly watches: number;
+  readonly run: (cpu: number) => number;
+  readonly handlers: WebAssembly.Table;
+  readonly imports: WebAssembly.Imports;
+}
 
 /** The generated interpreter over one memory. */
 export class Interpreter {
   /** Runs vCPU `cpu` from state.pc for up to state.budget instructions; see EXIT. */
-  readonly run: (cpu: number) => number;
+  run: (cpu: number) => number;
+  /** (cpu, record): what to do at a marked record; a status, or the number of the out-of-line handler to go on with. */
+  onMarked: Handler | undefined;
   readonly #numbers = new Map<string, number>();
   readonly #shapes = new Map<number, Shape>();
-  readonly #handlers: WebAssembly.Table;
-  readonly #imports: WebAssembly.Imports;
+  /** Those of inline shapes that exist out of line too, by key, and all that are out of line. */
+  readonly #doubles = new Map<string, number>();
+  readonly #outOfLine = new Map<Shape, number>();
+  readonly #engines: Engine[] = [];
+  readonly #memory: WebAssembly.Memory;
+  readonly #given: Imports;
+  readonly #inline: readonly Shape[];
   readonly #pages: number;
+  #engine: Engine;
   #next: number;
 
   /** With `profileAt`, u32 counters from that address on count how often each out-of-line handler is called. */
   constructor(memory: WebAssembly.Memory, imports: Imports, inline: readonly Shape[], profileAt?: number) {
     this.#pages = memory.buffer.byteLength / 65536;
-    this.#handlers = new WebAssembly.Table({ element: "anyfunc", initial: TABLE_SIZE });
-    this.#imports = { env: { memory, handlers: this.#handlers, ...imports } };
+    this.#memory = memory;
+    this.#given = imports;
+    this.#inline = inline;
     inline.forEach((shape, i) => this.#name(shape, HANDLER.FIRST + i));
     this.#next = HANDLER.FIRST + inline.length;
-    const instance = new WebAssembly.Instance(
-      new WebAssembly.Module(buildMain(this.#pages, inline, profileAt)),
-      this.#imports,
+    this.#engine = this.#build(0, profileAt);
+    this.run = this.#engine.run;
+  }
+  #build(watches: number, profileAt?: number): Engine {
+    const handlers = new WebAssembly.Table({ element: "anyfunc", initial: TABLE_SIZE });
+    const marked: Handler = (cpu, record) => this.onMarked!(cpu, record);
+    const imports: WebAssembly.Imports = { env: { memory: this.#memory, handlers, marked, ...this.#given } };
+    const main = new WebAssembly.Module(buildMain(this.#pages, this.#inline, profileAt, watches));
+    const { exports } = new WebAssembly.Instance(main, imports);
+    Object.assign(imports["env"]!, { slowRead: exports["slowRead"], slowWrite: exports["slowWrite"] });
+    const engine = { watches, run: exports["run"] as (cpu: number) => number, handlers, imports };
+    this.#engines.push(engine);
+    this.#instantiate(engine, buildMarked(this.#pages));
+    if (this.#outOfLine.size > 0) this.#generate(engine, this.#outOfLine);
+    return engine;
+  }
+  #instantiate({ imports }: Engine, bytes: Uint8Array<ArrayBuffer>) {
+    new WebAssembly.Instance(new WebAssembly.Module(bytes), imports);
+  }
+  #generate(engine: Engine, numbers: ReadonlyMap<Shape, number>) {
+    this.#instantiate(
+      engine,
+      buildHandlers(this.#pages, [...numbers.keys()], (s) => numbers.get(s)!, engine.watches),
     );
-    this.run = instance.exports["run"] as (cpu: number) => number;
-    Object.assign(this.#imports["env"]!, {
-      slowRead: instance.exports["slowRead"],
-      slowWrite: instance.exports["slowWrite"],
-    });
+  }
+  /** Generates handlers that stand alone, in every engine there is. */
+  #add(numbers: ReadonlyMap<Shape, number>) {
+    for (const [shape, number] of numbers) this.#outOfLine.set(shape, number);
+    for (const engine of this.#engines) this.#generate(engine, numbers);
+  }
+  #take(): number {
+    assert(this.#next < HANDLER.MARKED, "the handler table is full");
+    return this.#next++;
+  }
+  /** From now on accesses are compared with this many watched ranges of the vCPU. */
+  watch(count: number): void {
+    this.#engine = this.#engines.find((engine) => engine.watches === count) ?? this.#build(count);
+    this.run = this.#engine.run;
+  }
+  /** The number of a handler of this shape that stands alone; nearness and operands are those of its record. */
+  outOfLine(shape: Shape): number {
+    const number = this.handlerNumbers([shape])[0]!;
+    if (number >= HANDLER.FIRST + this.#inline.length) return number;
+    const known = this.#doubles.get(shape.key);
+    if (known !== undefined) return known;
+    const fresh = this.#take();
+    this.#doubles.set(shape.key, fresh);
+    this.#add(new Map([[shape, fresh]]));
+    return fresh;
+  }
+  /** An out-of-line handler, to execute one instruction: (cpu, record) → status. state.pcDelta must be right. */
+  handler(number: number): Handler {
+    return this.#engine.handlers.get(number) as Handler;
   }
   #name(shape: Shape, number: number) {
     this.#numbers.set(shape.key, number);
@@ -45,17 +109,14 @@ export class Interpreter {
   }
   /** The handler numbers of `shapes`; those met for the first time are generated in one module. */
   handlerNumbers(shapes: readonly Shape[]): number[] {
-    const fresh: Shape[] = [];
+    const fresh = new Map<Shape, number>();
     for (const shape of shapes) {
       if (this.#numbers.has(shape.key)) continue;
-      assert(this.#next < TABLE_SIZE, "the handler table is full");
-      this.#name(shape, this.#next++);
-      fresh.push(shape);
+      const number = this.#take();
+      this.#name(shape, number);
+      fresh.set(shape, number);
     }
-    if (fresh.length) {
-      const bytes = buildHandlers(this.#pages, fresh, (shape) => this.#numbers.get(shape.key)!);
-      new WebAssembly.Instance(new WebAssembly.Module(bytes), this.#imports);
-    }
+    if (fresh.size > 0) this.#add(fresh);
     return shapes.map((shape) => this.#numbers.get(shape.key)!);
   }
   /** Every shape that has a handler, with the handler's number. */

@@ -54,6 +54,7 @@ export function signature(name: string): { params: ValueType[]; results: ValueTy
   if (name === "dataRead" || name === "dataWrite") return { params: ["i32", "i32", "i32", "i32"], results: ["i32"] };
   if (name === "slowRead" || name === "slowWrite") return { params: ["i32", "i32", "i64", "i32"], results: ["i32"] };
   if (name === "fetch") return { params: ["i32"], results: ["i32"] };
+  if (name === "marked") return { params: ["i32", "i32"], results: ["i32"] };
   if (name === "predecode") return { params: ["i32", "i32"], results: [] };
   const helper = HELPERS[name as HelperName];
   const results: ValueType[] = helper.result === "none" ? [] : [helper.result === "status" ? "i32" : helper.result];

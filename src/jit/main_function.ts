@@ -1,6 +1,7 @@
 // Generates the interpreter's modules: the main function with its `br_table` loop, and handlers that stand alone.
 
 import { assert } from "../base/errors.ts";
+import { LEAVE } from "../cpu/status.ts";
 import { VCPU } from "../cpu/vcpu.ts";
 import { VCPU_BLOCK } from "../memory/host_map.ts";
 import { Code } from "../wasm/module.ts";
@@ -16,15 +17,45 @@ export function buildHandlers(
   pages: number,
   shapes: readonly Shape[],
   number: (s: Shape) => number,
+  watches = 0,
 ): Uint8Array<ArrayBuffer> {
   const linker = new Linker([...HELPER_NAMES, "slowRead", "slowWrite"], pages, true);
   for (const shape of shapes) {
     const code = new Code(["i32", "i32"], ["i32"]),
       frame = new FunctionFrame(code, linker.callees, code.local("i32"), shape.near);
+    frame.watches = watches;
     emitShape(code, frame, shape);
     code.op("unreachable");
     linker.module.element(number(shape), linker.module.add(code));
   }
+  return linker.module.build();
+}
+
+/**
+ * A module of the handler of marked records: asks TypeScript, which answers with a status, or with the number of the
+ * out-of-line handler that executes the instruction.
+ */
+export function buildMarked(pages: number): Uint8Array<ArrayBuffer> {
+  const linker = new Linker([...HELPER_NAMES, "slowRead", "slowWrite", "marked"], pages, true);
+  const handlerType = linker.module.type(["i32", "i32"], ["i32"]);
+  const code = new Code(["i32", "i32"], ["i32"]), answer = code.local("i32");
+  const frame = new FunctionFrame(code, linker.callees, answer, false);
+  frame.storePc();
+  code.get(frame.cpu);
+  code.get(frame.record);
+  code.call(linker.index("marked"));
+  code.tee(answer);
+  code.i32(LEAVE);
+  code.op("i32.le_u");
+  code.block("if");
+  code.get(answer);
+  code.op("return");
+  code.end();
+  code.get(frame.cpu);
+  code.get(frame.record);
+  code.get(answer);
+  code.callIndirect(handlerType);
+  linker.module.element(HANDLER.MARKED, linker.module.add(code));
   return linker.module.build();
 }
 
@@ -64,7 +95,12 @@ function slowAccess(linker: Linker, importName: string): Code {
 }
 
 /** The module of `run`. With `profileAt`, calls of out-of-line handlers are counted from that address on. */
-export function buildMain(pages: number, inline: readonly Shape[], profileAt?: number): Uint8Array<ArrayBuffer> {
+export function buildMain(
+  pages: number,
+  inline: readonly Shape[],
+  profileAt?: number,
+  watches = 0,
+): Uint8Array<ArrayBuffer> {
   const linker = new Linker([...HELPER_NAMES, "dataRead", "dataWrite", "fetch", "predecode"], pages, true);
   const { module } = linker;
   const callees: Callees = {
@@ -110,6 +146,7 @@ export function buildMain(pages: number, inline: readonly Shape[], profileAt?: n
   for (let i = 0; i <= cases; i++) code.u32(i);
 
   const frame = new InlineFrame(code, record, callees, labels, status);
+  frame.watches = watches;
   // case 0: not decoded yet
   code.end();
   frame.storePc();

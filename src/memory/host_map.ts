@@ -13,6 +13,8 @@ export const HOST_MAP = {
   codeMap: { base: 0x00c0_0000, size: 0x0040_0000 },
   /** Predecoded pages. */
   codePool: { base: 0x0100_0000, size: 0x0600_0000 },
+  /** What the debugger keeps: contexts, saved registers of virtual machines, messages. See machine/debug/area.ts. */
+  debug: { base: 0x0700_0000, size: 0x0100_0000 },
   /** Guest RAM, then flash. */
   ram: { base: 0x0800_0000 },
 } as const;
@@ -22,11 +24,16 @@ export const VCPU_BLOCK = {
   size: 0x0008_0000,
   /** struct Vcpu (src/cpu/vcpu.ts), at most 64 KiB. */
   state: 0,
+  /** Address and size (u64 each) of the ranges that the debugger watches. */
+  watches: 0x4000,
   /** TLBs: 4096 entries of 16 bytes each, see src/mmu/tlb.ts. */
   readTlb: 0x1_0000,
   writeTlb: 0x2_0000,
   fetchTlb: 0x3_0000,
 } as const;
+
+/** In the vCPU block: the watched ranges, and the bytes of one. */
+export const WATCH_AREA = VCPU_BLOCK.watches, WATCH_BYTES = 16;
 
 export const TLB_ENTRIES = 4096;
 export const PAGE_BYTES = 4096;
