@@ -52,6 +52,7 @@ function profile(kernel: string, initrd: string | undefined, append: string | un
     serial: { transmit: (byte) => (Deno.stdout.writeSync(new Uint8Array([byte])), true), receive: () => -1 },
     profileAt: PROFILE_AT,
   });
+  clock.start();
   const end = performance.now() + Number(Deno.env.get("SECONDS") ?? 60) * 1000;
   const nap = new Int32Array(new SharedArrayBuffer(4));
   while (machine.power === "on" && performance.now() < end) if (!machine.runSlice()) Atomics.wait(nap, 0, 0, 1);
@@ -70,7 +71,7 @@ function profile(kernel: string, initrd: string | undefined, append: string | un
 
 if (Deno.args[0] === "--write") {
   const hot = sorted(load()).slice(0, Number(Deno.args[1] ?? 400));
-  const lines = hot.map((r) => `  ${JSON.stringify([r.word >>> 0, r.near ? 1 : 0, r.key])}`);
+  const lines = hot.map((r) => `  [${r.word >>> 0}, ${r.near ? 1 : 0}, ${JSON.stringify(r.key)}]`);
   Deno.writeTextFileSync(new URL("../src/jit/hot_shapes.json", import.meta.url), `[\n${lines.join(",\n")}\n]\n`);
 } else {
   const [kernel, initrd, append] = Deno.args;
