@@ -44,7 +44,10 @@ export interface Environment {
   /** Makes generated code of this vCPU leave at the next taken branch. */
   kick(vcpu: Vcpu): void;
 
-  /** Told of every exception that was taken and of every exception return, for the debugger; `from` is the old level. */
+  /**
+   * Told of every exception that was taken and of every exception return, for the debugger; `from` is the old level,
+   * `pc` where the return instruction is.
+   */
   exceptionTaken?(vcpu: Vcpu, from: number): void;
-  exceptionReturned?(vcpu: Vcpu, from: number): void;
+  exceptionReturned?(vcpu: Vcpu, from: number, pcLo: number, pcHi: number): void;
 }

@@ -412,6 +412,7 @@ function illegalReturn(vcpu: Vcpu, psr: number): boolean {
 export function eret(vcpu: Vcpu): Status {
   const { state, sys, environment } = vcpu, from = state.el;
   if (from === 0) return undefined_(vcpu);
+  const atLo = state.pcLo, atHi = state.pcHi;
   const psr = from === 2 ? sys.SPSR_EL2Lo : sys.SPSR_EL1Lo;
   const lo = from === 2 ? sys.ELR_EL2Lo : sys.ELR_EL1Lo, hi = from === 2 ? sys.ELR_EL2Hi : sys.ELR_EL1Hi;
   state.exclusiveSize = 0;
@@ -436,7 +437,7 @@ export function eret(vcpu: Vcpu): Status {
   }
   state.pcLo = lo;
   state.pcHi = targetHi;
-  environment.exceptionReturned?.(vcpu, from);
+  environment.exceptionReturned?.(vcpu, from, atLo, atHi);
   if (takePendingInterrupt(vcpu)) return REFETCH;
   // A misaligned pc comes first; fetching finds that.
   if (state.il !== 0 && (lo & 3) === 0) return illegalState(vcpu);

@@ -3,6 +3,7 @@
 
 import type { Vcpu } from "../cpu/core.ts";
 import * as exceptions from "../cpu/exceptions.ts";
+import { LEAVE, REFETCH, type Status } from "../cpu/status.ts";
 import * as sysregs from "../cpu/sysreg_access.ts";
 import { softFloatHelper } from "../isa/softfloat/operations.ts";
 import type { Imports } from "../jit/linker.ts";
@@ -18,8 +19,10 @@ export function engineImports(machine: Machine): Imports {
   const index = (base: number) => (base - HOST_MAP.vcpus.base) / VCPU_BLOCK.size;
   const vcpuAt = (base: number): Vcpu => machine.vcpus[index(base)]!;
   const mmuAt = (base: number) => machine.mmus[index(base)]!;
-  const of = <A extends number[]>(f: (vcpu: Vcpu, ...args: A) => number) => (base: number, ...args: A) =>
-    f(vcpuAt(base), ...args);
+  const of = <A extends number[]>(f: (vcpu: Vcpu, ...args: A) => Status) => (base: number, ...args: A): Status => {
+    const status = f(vcpuAt(base), ...args);
+    return status === REFETCH && machine.scheduler.leaving ? LEAVE : status;
+  };
   const floats: ReturnType<typeof softFloatHelper>[] = [];
   return {
     svc: of(exceptions.svc),

@@ -10,6 +10,7 @@ import { struct, type View } from "../base/struct.ts";
 import type { Vcpu } from "../cpu/core.ts";
 import { interruptDeliverable, interruptPending, takePendingInterrupt } from "../cpu/exceptions.ts";
 import { HALT } from "../cpu/vcpu.ts";
+import { RECORD_BYTES } from "../jit/frames.ts";
 import type { Interpreter } from "../jit/interpreter.ts";
 import type { Power } from "./machine.ts";
 import { HOST_MAP } from "../memory/host_map.ts";
@@ -58,6 +59,11 @@ export interface Latency {
 
 export class Scheduler implements InstructionTime {
   readonly state: View<typeof SCHEDULER_STATE.spec>;
+  /** The debugger's: vCPUs that do not run, a bit for each, and the longest slice. */
+  held = 0;
+  sliceInstructions: number = SLICE_INSTRUCTIONS;
+  /** An exception or a return from one ends the slice: see `leave`. */
+  leaving = false;
   readonly latency: Latency = { taken: 0, totalNs: 0, maxNs: 0, masked: 0 };
   readonly #parts: SchedulerParts;
   readonly #clock: Clock;
@@ -122,6 +128,7 @@ export class Scheduler implements InstructionTime {
     devices.pump();
     for (let i = 0; i < vcpus.length; i++) {
       const vcpu = vcpus[(state.turn + i) % vcpus.length]!;
+      if ((this.held & 1 << vcpu.index) !== 0) continue;
       timers.update(vcpu.index);
       if (!this.#awake(vcpu)) continue;
       state.turn = (vcpu.index + 1) % vcpus.length;
@@ -159,6 +166,43 @@ export class Scheduler implements InstructionTime {
     vcpu.state.limit -= FORCE_RECORDS;
   }
 
+  /** A vCPU that takes an exception or returns from one leaves generated code before the next instruction. */
+  leave(vcpu: Vcpu): void {
+    this.leaving = true;
+    this.kick(vcpu);
+  }
+
+  /** The same before the instruction at state.pc, which is not to count as executed. */
+  leaveBefore(vcpu: Vcpu): void {
+    vcpu.state.limit += RECORD_BYTES;
+    this.kick(vcpu);
+  }
+
+  /** Whether a vCPU can execute instructions now. */
+  ready(vcpu: Vcpu): boolean {
+    this.#parts.timers.update(vcpu.index);
+    return this.#awake(vcpu);
+  }
+
+  /** Lets `execute` do one instruction of a vCPU, and answer whether it did. It calls `begin` when state.pcDelta is right. */
+  single(vcpu: Vcpu, execute: (begin: () => void) => boolean): void {
+    const { state } = vcpu;
+    const begin = () => {
+      state.limit = ((state.pcLo - state.pcDeltaLo) << 2) + RECORD_BYTES;
+    };
+    this.#budget = state.budget = 1;
+    state.forced = 0;
+    begin();
+    this.#running = vcpu;
+    const executed = execute(begin);
+    this.#running = undefined;
+    state.forced = 0;
+    this.leaving = false;
+    if (!executed) return;
+    state.retired++;
+    this.state.retired++;
+  }
+
   /** Between slices: an event from outside arrived at `atMs` and is about to be taken; `nowMs` reads the same clock. */
   hostEvent(atMs: number, nowMs: () => number): void {
     this.#arrivedMs = atMs;
@@ -169,6 +213,10 @@ export class Scheduler implements InstructionTime {
     const { state } = vcpu;
     const taken = takePendingInterrupt(vcpu);
     if (this.#arrivedMs !== null) this.#noteLatency(vcpu, taken);
+    if (this.leaving) {
+      this.leaving = false;
+      return;
+    }
     // Another vCPU may have run meanwhile: the exclusive monitor does not survive that.
     if (this.#parts.vcpus.length > 1) state.exclusiveSize = 0;
     const budget = this.#nextBudget(), { onBlock } = this.#parts;
@@ -186,6 +234,7 @@ export class Scheduler implements InstructionTime {
     this.#running = undefined;
     const kicked = state.forced !== 0, left = kicked ? state.budget + FORCE_INSTRUCTIONS : state.budget;
     state.forced = 0;
+    this.leaving = false;
     state.retired += this.#budget - left;
     this.state.retired += this.#budget - left;
     return !kicked && state.halt === HALT.RUNNING && this.#parts.power === "on";
@@ -206,8 +255,8 @@ export class Scheduler implements InstructionTime {
   }
 
   #nextBudget(): number {
-    if (this.#instructions === null) return SLICE_INSTRUCTIONS;
-    return Math.max(1, Math.min(SLICE_INSTRUCTIONS, this.#instructions.instructionsUntil(this.#nextDeadline())));
+    if (this.#instructions === null) return this.sliceInstructions;
+    return Math.max(1, Math.min(this.sliceInstructions, this.#instructions.instructionsUntil(this.#nextDeadline())));
   }
 
   /** When a timer of a vCPU that is on, or the real-time clock, next raises its line. */

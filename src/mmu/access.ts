@@ -26,6 +26,13 @@ export interface CodeCache {
   recordsFor(hostPage: number): number;
 }
 
+/** What a debugger watches. */
+export interface Watcher {
+  /** Whether the access must not happen yet: the vCPU stops before the instruction. Bits of `kind`: 1 read, 2 write. */
+  accessed(cpu: number, lo: number, hi: number, bytes: number, kind: number): boolean;
+}
+export const WATCH_READ = 1, WATCH_WRITE = 2;
+
 interface FaultEvent {
   readonly cpu: number;
   readonly access: string;
@@ -87,6 +94,10 @@ export class Mmu {
   /** Number of the vCPU. */
   readonly cpu: number;
   readonly trace: Tracer;
+  /** Told of every page that instructions come from, when the fetch TLB is filled: its first record. */
+  fetched: ((cpu: number, lo: number, hi: number, records: number) => void) | undefined;
+  /** Asked before every access that comes here. */
+  watcher: Watcher | undefined;
   readonly #bus: PhysicalBus;
   readonly #code: CodeCache;
   readonly #bytes: Uint8Array;
@@ -136,6 +147,7 @@ export class Mmu {
     const bytes = desc & DESC.SIZE, context = this.contexts.current((desc & DESC.UNPRIVILEGED) !== 0);
     const c = this.contexts.controls(context >>> 2), unaligned = misaligned(lo, desc);
     if (unaligned && (c.alignmentCheck || (desc & DESC.ALIGNED) !== 0)) return this.#alignmentFault(lo, hi, false);
+    if (this.watcher?.accessed(this.cpu, lo, hi, bytes, WATCH_READ)) return FAULTED;
     if ((lo & 4095) + bytes > 4096) return this.#readAcross(context, c, lo, hi, bytes, unaligned);
     const at = this.#translate(context, c, lo, hi, ACCESS.READ, unaligned);
     if (at < 0) return FAULTED;
@@ -156,6 +168,7 @@ export class Mmu {
     const c = this.contexts.controls(context >>> 2), unaligned = misaligned(lo, desc);
     const rmw = (desc & DESC.RMW) !== 0;
     if (unaligned && (c.alignmentCheck || (desc & DESC.ALIGNED) !== 0)) return this.#alignmentFault(lo, hi, !rmw);
+    if (this.watcher?.accessed(this.cpu, lo, hi, bytes, rmw ? WATCH_READ | WATCH_WRITE : WATCH_WRITE)) return FAULTED;
     if ((lo & 4095) + bytes > 4096) return this.#writeAcross(context, c, lo, hi, bytes, unaligned);
     // WnR of a read-modify-write is 0 when a read would have faulted too, so the read comes first.
     if (rmw && this.#translate(context, c, lo, hi, ACCESS.READ, unaligned) < 0) return FAULTED;
@@ -196,6 +209,7 @@ export class Mmu {
     // Making room for new records may drop all fetch TLBs, so this comes before the fill.
     const records = this.#code.recordsFor(host);
     this.tlb.fillFetch(context, lo, hi, records);
+    this.fetched?.(this.cpu, lo, hi, records);
     return records + ((lo & 0xffc) << 2);
   }
 
@@ -267,6 +281,7 @@ export class Mmu {
   /** DC ZVA: zeroes the 64-byte block around hi:lo. False after a fault was taken. */
   zeroBlock(lo: number, hi: number): boolean {
     const context = this.contexts.current(false), c = this.contexts.controls(context >>> 2), block = lo & ~63;
+    if (this.watcher?.accessed(this.cpu, block, hi, 64, WATCH_WRITE)) return false;
     // On Device memory this is an Alignment fault.
     const at = this.#translate(context, c, lo, hi, ACCESS.WRITE, true);
     if (at < 0) return false;
