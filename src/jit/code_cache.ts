@@ -76,6 +76,10 @@ export class CodeCache {
     this.#u32[index] = base | DORMANT;
     return base;
   }
+  /** How many pages of guest code have records. */
+  get pages(): number {
+    return this.#used;
+  }
   /** The guest, a device or a debugger wrote to `bytes` bytes at this host address. */
   invalidate(hostAddress: number, bytes: number) {
     const end = hostAddress + bytes;

@@ -71,7 +71,7 @@ export class RecordingGate implements InputGate {
   #bytes: number[] = [];
   #moment: Moment = { retired: 0, skippedNs: 0 };
 
-  constructor(readonly log: LogWriter) {}
+  constructor(readonly log: LogWriter, readonly checkpointInstructions: number = CHECKPOINT_INSTRUCTIONS) {}
 
   attach(machine: Machine): void {
     this.#machine = machine;
@@ -81,7 +81,7 @@ export class RecordingGate implements InputGate {
     this.#flush();
     const { retired } = this.#machine.scheduler.state;
     if (retired < this.#nextCheckpoint) return;
-    this.#nextCheckpoint = retired + CHECKPOINT_INSTRUCTIONS;
+    this.#nextCheckpoint = retired + this.checkpointInstructions;
     this.#write(EVENT.CHECKPOINT, bytesOf(registerHashes(this.#machine)));
   }
 

@@ -27,7 +27,7 @@ function machineOf(config: MachineConfig, images: MachineImages): LogHeader["mac
     "-dtb": hashOf(images.dtb),
     "-bios": hashOf(images.bios),
     "-device": loaders.map((loader, n) =>
-      JSON.stringify(loader.kind === "file" ? { ...loader, file: hashOf(images.loaders[n] ?? null) } : loader)
+      JSON.stringify("file" in loader ? { ...loader, file: hashOf(images.loaders[n] ?? null) } : loader)
     ).join(),
     "-no-reboot": String(noReboot),
   };

@@ -11,6 +11,8 @@ import type { Machine } from "./machine.ts";
 const TICKS_PER_MS = COUNTER_HZ / 1000, NS_PER_MS = 1e6;
 /** The longest sleep, so that a lost wake-up costs a moment. */
 const LONGEST_SLEEP_MS = 1000;
+/** What is left of a sleep when it is as good as over. */
+const SHORTEST_SLEEP_MS = 0.001;
 /** A guest whose time follows instructions makes up for at most this much oversleeping. */
 const LONGEST_DEBT_MS = 100;
 
@@ -127,12 +129,12 @@ export class Runner {
     const owed = Math.min(this.#oversleptMs, waitMs), sleepMs = Math.min(waitMs - owed, LONGEST_SLEEP_MS);
     if (sleepMs > 0) outside.sleep(sleepMs);
     const passedMs = outside.nowMs() - start + owed;
-    if (passedMs < waitMs) {
+    if (passedMs + SHORTEST_SLEEP_MS < waitMs) {
       this.#oversleptMs -= owed;
       scheduler.skippedNs += Math.floor(passedMs * NS_PER_MS);
       return;
     }
-    this.#oversleptMs = Math.min(this.#oversleptMs - owed + passedMs - waitMs, LONGEST_DEBT_MS);
+    this.#oversleptMs = Math.max(0, Math.min(this.#oversleptMs - owed + passedMs - waitMs, LONGEST_DEBT_MS));
     clock.skipTo(due);
   }
 }

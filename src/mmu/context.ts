@@ -60,6 +60,11 @@ export class Contexts {
     state.context = state.contextUnprivileged = 0n;
   }
 
+  /** How many numbers are in use or retired. */
+  get count(): number {
+    return this.#next - 1;
+  }
+
   /** The exception level, PSTATE.PAN or PSTATE.UAO changed. */
   switched(): void {
     const state = this.#state;

@@ -51,7 +51,15 @@ build_two_guests() {
     link hyp lib/machine.ld two_guests/two_guests.elf
 }
 
+build_repeat() {
+    for source in lib/start.S lib/print.c lib/pl011.c lib/memory.c lib/tables.c lib/gic.c repeat/repeat.c repeat/entry.S; do
+        compile repeat $source -mgeneral-regs-only
+    done
+    link repeat lib/machine.ld repeat/repeat.elf
+}
+
 build_two_guests
+build_repeat
 if [ -d bare ] && ls bare/*.c >/dev/null 2>&1; then
     . ./bare/build.inc
 fi
