@@ -14,9 +14,12 @@ import { type GuestErrors, primeCellIdentification, RegisterMap } from "./regist
 export interface SerialBackend {
   /** Takes one byte; false when there is no room now (the byte stays in the FIFO until `pump`). */
   transmit(byte: number): boolean;
-  /** The next byte of input, or -1 when none waits. */
+  /** The next byte of input, RECEIVED_BREAK, or -1 when none waits. */
   receive(): number;
 }
+
+/** What `receive` returns for a break. */
+export const RECEIVED_BREAK = 0x100;
 
 const FIFO_ENTRIES = 16;
 
@@ -212,7 +215,7 @@ export class Pl011 implements MmioRegion {
     while (state.receiveCount < this.#depth && (state.cr & CR.LBE) === 0) {
       const byte = this.#backend.receive();
       if (byte < 0) break;
-      this.#accept(byte & 0xff);
+      this.#accept(byte === RECEIVED_BREAK ? DATA.BE : byte & 0xff);
       moved = true;
     }
     if (moved || waiting !== 0) this.#update();

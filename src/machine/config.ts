@@ -1,6 +1,8 @@
 // What a machine is made of, as plain data: the command line's result, what the Worker is started with, and what a
 // snapshot records. Everything in it survives JSON; absent values are null.
 
+import type { SocketOptions } from "../../devices/host/socket.ts";
+import type { UdpOptions } from "../../devices/host/udp.ts";
 import type { Feature } from "../arch/features.ts";
 import type { TraceFormat, TraceGroup } from "../base/trace.ts";
 import type { LogHeader } from "./input_log.ts";
@@ -76,20 +78,34 @@ export type LoaderConfig =
   }
   | { readonly kind: "start"; readonly address: number; readonly cpu: number };
 
-/** The host's end of a serial port. */
-export type SerialConfig =
+/** Where a character device leads on the host. */
+export type ChardevBackend =
   | { readonly kind: "null" }
-  | { readonly kind: "stdio" }
-  | { readonly kind: "file"; readonly path: string }
   | {
-    readonly kind: "tcp";
-    readonly host: string;
-    readonly port: number;
-    readonly server: boolean;
+    readonly kind: "stdio";
+    /** Whether Ctrl-C on the terminal ends the run. */
+    readonly signal: boolean;
+  }
+  | { readonly kind: "file"; readonly path: string; readonly append: boolean; readonly inputPath: string | null }
+  | { readonly kind: "pipe"; readonly path: string }
+  | { readonly kind: "pty" }
+  | { readonly kind: "ringbuf"; readonly sizeBytes: number }
+  | { readonly kind: "udp" } & UdpOptions
+  | {
+    readonly kind: "socket";
     /** A server holds the machine's start until somebody has connected. */
     readonly wait: boolean;
-  }
-  | { readonly kind: "unix"; readonly path: string; readonly server: boolean; readonly wait: boolean };
+  } & SocketOptions;
+
+/** `-chardev`, or what `-serial` implies. */
+export interface ChardevConfig {
+  readonly id: string;
+  readonly backend: ChardevBackend;
+  /** Escape keys and several front ends; auto: when it is a terminal. */
+  readonly mux: "on" | "off" | "auto";
+  /** A file that gets a copy of the output. */
+  readonly log: { readonly path: string; readonly append: boolean } | null;
+}
 
 /** `-icount`: virtual time follows the instruction count. */
 export interface IcountConfig {
@@ -132,7 +148,11 @@ export interface MachineConfig {
   /** Firmware for the flash at address 0. */
   readonly bios: string | null;
   readonly loaders: readonly LoaderConfig[];
-  readonly serial: SerialConfig;
+  readonly chardevs: readonly ChardevConfig[];
+  /** The character device of the serial port. */
+  readonly serial: string;
+  /** The byte that begins an escape on a multiplexed character device; 0 for none. */
+  readonly escapeKey: number;
   /** PSCI SYSTEM_RESET does what SYSTEM_OFF does. */
   readonly noReboot: boolean;
   /** PSCI SYSTEM_OFF stops the machine and does not end the run. */

@@ -2,15 +2,16 @@
 // between the channel and the host until the guest powers off, the user quits, or something fails. Sockets, files and the
 // terminal live here and nowhere else.
 
-import { writeAll } from "../../devices/host/character.ts";
+import { type CharacterBackend, NullBackend, writeAll } from "../../devices/host/character.ts";
+import { sharedNowMs } from "../base/clock.ts";
 import { HostError, reason } from "../base/errors.ts";
 import { HOST_MAP } from "../memory/host_map.ts";
 import { Channel, REQUEST } from "./channel.ts";
+import { CharacterDevices } from "./chardevs.ts";
 import type { MachineConfig, MachineImages, StartMessage, WorkerMessage } from "./config.ts";
 import { readImages } from "./images.ts";
 import { type LogSetup, openRecording, setUpLog } from "./log_setup.ts";
 import { InputPump, OutputPump } from "./pump.ts";
-import { openSerial } from "./serial.ts";
 
 const WASM_PAGE_BYTES = 65536;
 /** Flash is only there when firmware was named. */
@@ -102,11 +103,8 @@ export async function runMachine(config: MachineConfig, options: DaemonOptions =
     const recording = config.record === null ? null : openRecording(config.record);
     if (recording !== null) cleanup.add(() => recording.close());
 
-    const serial = config.dumpDtb === null ? config.serial : { kind: "null" } as const;
-    const opening = openSerial(serial, { quit: () => outcome.exit(0), notice });
-    const backend = await Promise.race([opening, outcome.promise.then(() => null)]);
+    const backend = await openSerial(config, outcome, cleanup, notice);
     if (backend === null) return await outcome.promise;
-    cleanup.add(() => backend.close());
 
     const output = new OutputPump(channel.uartOutput, channel.machineBell, (d) => backend.write(d), outcome.fail);
     const trace = new OutputPump(channel.trace, channel.machineBell, writeTrace, outcome.fail);
@@ -148,6 +146,25 @@ export async function runMachine(config: MachineConfig, options: DaemonOptions =
   } finally {
     cleanup.run();
   }
+}
+
+/** Opens the character devices and returns the serial port's; null when the run ends before they are all open. */
+async function openSerial(
+  config: MachineConfig,
+  outcome: Outcome,
+  cleanup: Cleanup,
+  notice: (line: string) => void,
+): Promise<CharacterBackend | null> {
+  // For a device tree nobody is to be waited for, and no terminal is needed.
+  if (config.dumpDtb !== null) return new NullBackend();
+  const { escapeKey } = config;
+  const devices = new CharacterDevices({ quit: () => outcome.exit(0), notice, nowMs: sharedNowMs, escapeKey });
+  cleanup.add(() => devices.close());
+  const opened = await Promise.race([
+    devices.open(config.chardevs).then(() => true),
+    outcome.promise.then(() => false),
+  ]);
+  return opened ? devices.attach(config.serial, config.serial) : null;
 }
 
 function stopOnSignals(outcome: Outcome, cleanup: Cleanup): void {

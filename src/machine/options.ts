@@ -3,6 +3,7 @@
 
 import { UsageError } from "../base/errors.ts";
 import type { MachineConfig } from "./config.ts";
+import { chardevConfig } from "./options/chardev.ts";
 import { timeConfig } from "./options/time.ts";
 import { type Option, within } from "./options/declare.ts";
 import { traceConfig, traceHelp } from "./options/observe.ts";
@@ -89,7 +90,7 @@ export function completeConfig(draft: Draft): MachineConfig {
     dtb: draft.dtb,
     bios: draft.bios,
     loaders: draft.loaders,
-    serial: draft.serial ?? { kind: "stdio" },
+    ...chardevConfig(draft),
     noReboot: draft.noReboot,
     noShutdown: draft.noShutdown,
     ...timeConfig(draft),

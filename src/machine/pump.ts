@@ -2,8 +2,10 @@
 // make it wait: what the host is slow to take stays in the output ring (the guest sees a busy transmitter), what the guest
 // is slow to take stays with the host.
 
+import type { Input } from "../../devices/host/character.ts";
 import type { ByteRing } from "../base/ring.ts";
 import type { Doorbell } from "./channel.ts";
+import { encodeInput } from "./input_code.ts";
 
 /** Ring → host, one write at a time. */
 export class OutputPump {
@@ -48,7 +50,7 @@ export class InputPump {
     private readonly ring: ByteRing,
     /** Told when there is input, or its end. */
     private readonly bell: Doorbell,
-    private readonly read: () => Promise<Uint8Array | null>,
+    private readonly read: () => Promise<Input | null>,
   ) {}
 
   get idle(): boolean {
@@ -69,8 +71,8 @@ export class InputPump {
 
   /** Runs until the input ends. */
   async run(): Promise<void> {
-    for (let data = await this.read(); data !== null; data = await this.read()) {
-      this.#pending = data;
+    for (let input = await this.read(); input !== null; input = await this.read()) {
+      this.#pending = encodeInput(input);
       await new Promise<void>((resolve) => {
         this.#taken = resolve;
         this.service();

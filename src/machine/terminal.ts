@@ -1,74 +1,35 @@
-// The terminal as a character backend: raw mode while the machine runs, and the escape key Ctrl-A as QEMU has it. When
-// standard input is not a terminal its bytes go through as they are.
+// The terminal as a character backend: raw while the machine runs, and given back as it was. When standard input is not a
+// terminal its bytes are input as they are. Escape keys are the multiplexer's.
 
 import { type CharacterBackend, writeAll } from "../../devices/host/character.ts";
 import { HostError, reason } from "../base/errors.ts";
 
-const CTRL_A = 0x01;
-
-export const ESCAPE_HELP = [
-  "",
-  "Ctrl-A h       this help",
-  "Ctrl-A x       quit",
-  "Ctrl-A Ctrl-A  send Ctrl-A to the guest",
-  "",
-].join("\r\n");
-
-/** Takes escape sequences out of what is typed. */
-export class EscapeFilter {
-  #escaped = false;
-
-  constructor(private readonly actions: { readonly quit: () => void; readonly help: () => void }) {}
-
-  /** The bytes that go to the guest. An unknown letter after Ctrl-A is swallowed with it. */
-  filter(data: Uint8Array): Uint8Array {
-    const out: number[] = [];
-    for (const byte of data) {
-      if (!this.#escaped) {
-        if (byte === CTRL_A) this.#escaped = true;
-        else out.push(byte);
-        continue;
-      }
-      this.#escaped = false;
-      if (byte === CTRL_A) out.push(byte);
-      else if (byte === 0x78) this.actions.quit();
-      else if (byte === 0x68) this.actions.help();
-    }
-    return Uint8Array.from(out);
-  }
-}
-
 /** Standard input and output of this process. */
 export class Terminal implements CharacterBackend {
   readonly name = "stdio";
-  readonly #raw: boolean;
-  readonly #escapes: EscapeFilter;
+  readonly state = "";
+  /** Whether standard input is a terminal. */
+  readonly interactive: boolean;
+  readonly #continued = () => this.#setRaw(true);
   #closed = false;
 
-  /** `quit` is called for Ctrl-A x. */
-  constructor(quit: () => void) {
-    this.#escapes = new EscapeFilter({
-      quit,
-      help: () => Deno.stdout.writeSync(new TextEncoder().encode(ESCAPE_HELP)),
-    });
-    this.#raw = Deno.stdin.isTerminal();
-    if (this.#raw) Deno.stdin.setRaw(true);
+  /** With `signals` the keys Ctrl-C and Ctrl-\ end the run; otherwise they are input like any other. */
+  constructor(private readonly signals: boolean) {
+    this.interactive = Deno.stdin.isTerminal();
+    if (!this.interactive) return;
+    this.#setRaw(true);
+    // A shell that stopped us and brings us back has set the terminal to its own liking.
+    Deno.addSignalListener("SIGCONT", this.#continued);
   }
 
   async read(): Promise<Uint8Array | null> {
+    if (this.#closed) return null;
     const buffer = new Uint8Array(4096);
-    while (!this.#closed) {
-      let count: number | null;
-      try {
-        count = await Deno.stdin.read(buffer);
-      } catch {
-        // A terminal that went away, or a closed descriptor: there is no more input.
-        return null;
-      }
-      if (count === null) return null;
-      const bytes = buffer.slice(0, count);
-      const data = this.#raw ? this.#escapes.filter(bytes) : bytes;
-      if (data.length > 0) return data;
+    try {
+      const count = await Deno.stdin.read(buffer);
+      if (count !== null && !this.#closed) return buffer.subarray(0, count);
+    } catch {
+      // A terminal that went away, or a closed descriptor: there is no more input.
     }
     return null;
   }
@@ -85,11 +46,16 @@ export class Terminal implements CharacterBackend {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    if (!this.#raw) return;
+    if (!this.interactive) return;
+    Deno.removeSignalListener("SIGCONT", this.#continued);
+    this.#setRaw(false);
+  }
+
+  #setRaw(raw: boolean): void {
     try {
-      Deno.stdin.setRaw(false);
+      Deno.stdin.setRaw(raw, { cbreak: raw && this.signals });
     } catch {
-      // The terminal is gone; there is nothing to restore.
+      // The terminal is gone; there is nothing to set.
     }
   }
 }

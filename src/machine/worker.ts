@@ -9,6 +9,7 @@ import type { SerialBackend } from "../../devices/pl011.ts";
 import { HOST_MAP } from "../memory/host_map.ts";
 import { Channel } from "./channel.ts";
 import type { MachineConfig, RtcConfig, StartMessage, WorkerMessage } from "./config.ts";
+import { decodeInput } from "./input_code.ts";
 import { type InputGate, LiveGate, RecordingGate, ReplayingGate } from "./input_gate.ts";
 import { LogWriter, readLog } from "./input_log.ts";
 import { Machine } from "./machine.ts";
@@ -55,7 +56,7 @@ function serialBackend(config: MachineConfig, channel: Channel, gate: InputGate)
       daemonBell.ring();
       return taken;
     },
-    receive: () => gate.console(0, receive),
+    receive: decodeInput(() => gate.console(0, receive)),
   };
 }
 

@@ -19,7 +19,8 @@ Deno.test("no arguments run the demo on a board with EL2 and GICv3", () => {
   assert.deepEqual(c.board, { gicVersion: 3, virtualization: true });
   assert.equal(c.cpu.model, "cortex-a57");
   assert.equal(c.ramSizeBytes, 128 * 2 ** 20);
-  assert.deepEqual(c.serial, { kind: "stdio" });
+  assert.equal(c.serial, "serial0");
+  assert.deepEqual(c.chardevs, [{ id: "serial0", backend: { kind: "stdio", signal: false }, mux: "auto", log: null }]);
 });
 
 Deno.test("an explicit -M virt has QEMU's defaults", () => {
@@ -66,20 +67,73 @@ Deno.test("a doubled comma stands for one", () => {
   ]);
 });
 
+const SOCKET = { kind: "socket", server: false, wait: false, telnet: false, noDelay: true, reconnectMs: null };
+
 Deno.test("serial backends", () => {
-  const serial = (text: string) => config(`-serial ${text}`).serial;
-  assert.deepEqual(serial("mon:stdio"), { kind: "stdio" });
-  assert.deepEqual(serial("file:/tmp/a,b"), { kind: "file", path: "/tmp/a,b" });
-  assert.deepEqual(serial("tcp::1234"), { kind: "tcp", host: "127.0.0.1", port: 1234, server: false, wait: false });
-  assert.deepEqual(serial("tcp:[::1]:1,server,nowait"), {
-    kind: "tcp",
-    host: "::1",
-    port: 1,
-    server: true,
-    wait: false,
+  const device = (text: string) => config(`-serial ${text}`).chardevs[0]!;
+  const serial = (text: string) => device(text).backend;
+  const tcp = (host: string, port: number) => ({ kind: "tcp", host, port });
+  assert.deepEqual(serial("stdio"), { kind: "stdio", signal: false });
+  assert.deepEqual(serial("none"), { kind: "null" });
+  assert.deepEqual(serial("pty"), { kind: "pty" });
+  assert.deepEqual(serial("pipe:/p"), { kind: "pipe", path: "/p" });
+  assert.deepEqual(serial("file:/tmp/a,b"), { kind: "file", path: "/tmp/a,b", append: false, inputPath: null });
+  assert.deepEqual(serial("tcp::1234"), { ...SOCKET, address: tcp("127.0.0.1", 1234) });
+  assert.deepEqual(serial("tcp:[::1]:1,server,nowait"), { ...SOCKET, address: tcp("::1", 1), server: true });
+  assert.deepEqual(serial("tcp:h:1,server=on"), { ...SOCKET, address: tcp("h", 1), server: true, wait: true });
+  assert.deepEqual(serial("tcp:h:1,reconnect=2,nodelay=off"), {
+    ...SOCKET,
+    address: tcp("h", 1),
+    reconnectMs: 2000,
+    noDelay: false,
   });
-  assert.deepEqual(serial("tcp:h:1,server=on"), { kind: "tcp", host: "h", port: 1, server: true, wait: true });
-  assert.deepEqual(serial("unix:/s,server=on,wait=off"), { kind: "unix", path: "/s", server: true, wait: false });
+  assert.deepEqual(serial("telnet::1,server,nowait"), {
+    ...SOCKET,
+    address: tcp("127.0.0.1", 1),
+    server: true,
+    telnet: true,
+  });
+  const path = { kind: "unix", path: "/s" };
+  assert.deepEqual(serial("unix:/s,server=on,wait=off"), { ...SOCKET, address: path, server: true });
+  const udp = { kind: "udp", host: "127.0.0.1", localHost: "127.0.0.1" };
+  assert.deepEqual(serial("udp::5000"), { ...udp, port: 5000, localPort: 0 });
+  assert.deepEqual(serial("udp:h:5000@:6000"), { ...udp, host: "h", port: 5000, localPort: 6000 });
+  assert.equal(device("stdio").mux, "auto");
+  assert.equal(device("mon:stdio").mux, "on");
+  assert.equal(device("mon:telnet::1,server").mux, "on");
+  assert.deepEqual(device("tcp::1,server,logfile=/l").log, { path: "/l", append: false });
+  assert.equal(config("-nographic").chardevs[0]!.mux, "on");
+});
+
+Deno.test("character devices", () => {
+  const line = "-chardev socket,id=a,host=h,port=1,server=on,wait=off,telnet=on -serial chardev:a " +
+    "-chardev ringbuf,id=b,size=1024 -chardev file,id=c,path=/f,append=on,input-path=/i,logfile=/l,logappend=on,mux=on";
+  const { serial, chardevs } = config(line);
+  assert.equal(serial, "a");
+  const address = { kind: "tcp", host: "h", port: 1 };
+  assert.deepEqual(chardevs, [
+    { id: "a", backend: { ...SOCKET, address, server: true, telnet: true }, mux: "off", log: null },
+    { id: "b", backend: { kind: "ringbuf", sizeBytes: 1024 }, mux: "off", log: null },
+    {
+      id: "c",
+      backend: { kind: "file", path: "/f", append: true, inputPath: "/i" },
+      mux: "on",
+      log: { path: "/l", append: true },
+    },
+  ]);
+  const backend = (text: string) => config(`-chardev ${text},id=x -serial chardev:x`).chardevs[0]!.backend;
+  assert.deepEqual(backend("socket,port=5,ipv6"), { ...SOCKET, address: { kind: "tcp", host: "::1", port: 5 } });
+  assert.deepEqual(backend("socket,path=/a,,b,reconnect-ms=50"), {
+    ...SOCKET,
+    address: { kind: "unix", path: "/a,b" },
+    reconnectMs: 50,
+  });
+  assert.deepEqual(backend("stdio,signal=on"), { kind: "stdio", signal: true });
+});
+
+Deno.test("command lines of QEMU that ask for nothing more", () => {
+  config("-display none -monitor none -parallel none -nographic -echr 0x14");
+  assert.equal(config("-echr 20").escapeKey, 20);
 });
 
 const MISTAKES: [string, RegExp][] = [
@@ -112,7 +166,23 @@ const MISTAKES: [string, RegExp][] = [
   ["-serial vc", /^option -serial: "vc" is not one of/],
   ["-serial tcp:1234", /is not tcp:\[HOST\]:PORT/],
   ["-serial tcp::70000", /port 70000 is not from/],
-  ["-serial tcp::1,telnet=on", /sub-option "telnet" of tcp: is not known/],
+  ["-serial tcp::1,tls=on", /^option -serial: tcp: sub-option "tls" is not known/],
+  ["-serial tcp::1,server,reconnect=1", /"reconnect" and server=on exclude each other/],
+  ["-serial tcp::0", /port 0 needs server=on/],
+  ["-serial udp:1", /is not udp:\[HOST\]:PORT/],
+  ["-serial pipe:", /names no path/],
+  ["-serial chardev:x", /^option -serial: there is no -chardev with id=x/],
+  ["-chardev null", /^option -chardev: null: needs id/],
+  ["-chardev vc,id=a", /^option -chardev: "vc" is not one of stdio/],
+  ["-chardev null,id=a,port=1", /^option -chardev: null: sub-option "port" does not belong to null/],
+  ["-chardev socket,id=a", /^option -chardev: socket: needs path, or port/],
+  ["-chardev socket,id=a,path=/x,port=1", /exclude each other/],
+  ["-chardev socket,id=a,port=1,wait=off", /"wait" needs server=on/],
+  ["-chardev ringbuf,id=a,size=1000", /size: "1000" is not a power of two/],
+  ["-chardev null,id=a,logappend=on", /"logappend" needs logfile/],
+  ["-chardev null,id=a -chardev null,id=a", /two devices with id=a/],
+  ["-chardev stdio,id=a", /only one character device can have stdio/],
+  ["-monitor stdio", /^option -monitor: "stdio" is not one of none, null/],
   ["-serial tcp::1,wait=off", /"wait" needs server=on/],
   ["-serial null -serial null", /one serial port: given twice/],
   ["-nic user", /^option -nic: "user" is not one of none/],

@@ -4,16 +4,22 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { getAvailablePort } from "@std/net";
 import { HostError } from "../../src/base/errors.ts";
-import type { MachineConfig, SerialConfig } from "../../src/machine/config.ts";
+import type { ChardevBackend, MachineConfig } from "../../src/machine/config.ts";
 import { runMachine } from "../../src/machine/daemon.ts";
 import { parseCommandLine } from "../../src/machine/options.ts";
 
 const workerUrl = new URL("./fake_worker.ts", import.meta.url);
 
-function config(task: string, serial: SerialConfig = { kind: "null" }, more: Partial<MachineConfig> = {}) {
+function config(task: string, backend: ChardevBackend = { kind: "null" }, more: Partial<MachineConfig> = {}) {
   const command = parseCommandLine(["-m", "16"]);
   assert(command.kind === "run");
-  return { ...command.config, demo: false, append: task, serial, ...more };
+  return {
+    ...command.config,
+    demo: false,
+    append: task,
+    chardevs: [{ id: "serial0", backend, mux: "off", log: null }],
+    ...more,
+  } as const;
 }
 
 const run = (c: MachineConfig, notice: (line: string) => void = () => {}) => runMachine(c, { workerUrl, notice });
@@ -34,11 +40,13 @@ function checkFlood(data: Uint8Array, total: number): void {
   assert(data.every((byte, n) => byte === (n & 0xff)));
 }
 
-const TCP_SERVER = { kind: "tcp", host: "127.0.0.1", port: 0, server: true, wait: true } as const;
+const SOCKET = { kind: "socket", server: false, wait: false, telnet: false, noDelay: true, reconnectMs: null } as const;
+const tcp = (port: number) => ({ kind: "tcp", host: "127.0.0.1", port }) as const;
+const TCP_SERVER = { ...SOCKET, address: tcp(0), server: true, wait: true } as const;
 
 Deno.test("a file gets everything that the machine sends", async () => {
   const path = await Deno.makeTempFile();
-  assert.equal(await run(config("flood 3000000", { kind: "file", path })), 0);
+  assert.equal(await run(config("flood 3000000", { kind: "file", path, append: false, inputPath: null })), 0);
   checkFlood(await Deno.readFile(path), 3_000_000);
   await Deno.remove(path);
 });
@@ -62,7 +70,7 @@ Deno.test("a slow TCP reader loses nothing", async () => {
 Deno.test("the serial port as a TCP client: a large echo", async () => {
   const port = getAvailablePort();
   const listener = Deno.listen({ port, hostname: "127.0.0.1" });
-  const code = run(config("echo", { kind: "tcp", host: "127.0.0.1", port, server: false, wait: false }));
+  const code = run(config("echo", { ...SOCKET, address: tcp(port) }));
   const conn = await listener.accept();
   const data = Uint8Array.from({ length: 500_000 }, (_, n) => n * 7);
   const back = readAll(conn);
@@ -76,7 +84,7 @@ Deno.test("the serial port as a TCP client: a large echo", async () => {
 
 Deno.test("a Unix socket server, without waiting, comes and goes", async () => {
   const path = await Deno.makeTempDir() + "/serial";
-  const { code } = await listening(config("hang", { kind: "unix", path, server: true, wait: false }));
+  const { code } = await listening(config("hang", { ...SOCKET, address: { kind: "unix", path }, server: true }));
   for (let n = 0; n < 2; n++) (await Deno.connect({ transport: "unix", path })).close();
   Deno.kill(Deno.pid, "SIGHUP");
   assert.equal(await code, 129);
@@ -91,10 +99,10 @@ Deno.test("a signal ends the wait for a client", async () => {
 
 Deno.test("a busy port is a host error", async () => {
   const listener = Deno.listen({ port: 0, hostname: "127.0.0.1" });
-  const serial = { ...TCP_SERVER, port: listener.addr.port };
+  const { port } = listener.addr, serial = { ...TCP_SERVER, address: tcp(port) };
   await assert.rejects(run(config("hang", serial)), (error: unknown) => {
     assert(error instanceof HostError);
-    assert.equal(error.message, `cannot listen on tcp:127.0.0.1:${serial.port}: address already in use`);
+    assert.equal(error.message, `cannot listen on tcp:127.0.0.1:${port}: address already in use`);
     return true;
   });
   listener.close();
@@ -132,7 +140,7 @@ Deno.test("trace lines go to -D's file, all of them", async () => {
 
 Deno.test("dumpdtb writes the tree and exits", async () => {
   const dumpDtb = await Deno.makeTempFile();
-  assert.equal(await run(config("dtb", { kind: "stdio" }, { dumpDtb })), 0);
+  assert.equal(await run(config("dtb", { kind: "stdio", signal: false }, { dumpDtb })), 0);
   assert.deepEqual(await Deno.readFile(dumpDtb), Uint8Array.of(0xd0, 0x0d));
   await Deno.remove(dumpDtb);
 });

@@ -3,22 +3,28 @@
 
 import { Channel } from "../../src/machine/channel.ts";
 import type { StartMessage, WorkerMessage } from "../../src/machine/config.ts";
+import { RECEIVED_BREAK } from "../../devices/pl011.ts";
+import { decodeInput } from "../../src/machine/input_code.ts";
 import { HOST_MAP } from "../../src/memory/host_map.ts";
 
 const tell = (message: WorkerMessage) => self.postMessage(message);
 
-/** Sends the input back until it ends. */
+/** Sends the input back until it ends; a break as "<break>". */
 function echo(channel: Channel): void {
+  const next = decodeInput(() => channel.uartInput.pop());
   while (true) {
-    const closed = channel.uartInput.closed;
-    let data = channel.uartInput.read(channel.uartOutput.space);
-    if (data.length > 0) channel.daemonBell.ring();
-    while (data.length > 0) {
-      data = data.subarray(channel.uartOutput.write(data));
-      channel.daemonBell.ring();
+    const closed = channel.uartInput.closed, limit = channel.uartOutput.space - 7, bytes: number[] = [];
+    for (let byte = 0; bytes.length < limit && (byte = next()) >= 0;) {
+      bytes.push(...(byte === RECEIVED_BREAK ? new TextEncoder().encode("<break>") : [byte]));
     }
+    channel.uartOutput.write(Uint8Array.from(bytes));
+    channel.daemonBell.ring();
+    if (bytes.length > 0) continue;
     if (closed && channel.uartInput.length === 0) return;
-    channel.machineBell.wait(() => channel.uartInput.length === 0 && !channel.uartInput.closed, 1000);
+    channel.machineBell.wait(
+      () => (channel.uartInput.length === 0 && !channel.uartInput.closed) || channel.uartOutput.space < 8,
+      100,
+    );
   }
 }
 

@@ -1,34 +1,8 @@
-// The terminal: escape sequences, and a real pseudo-terminal that is left as it was found.
+// The terminal: a real pseudo-terminal that is left as it was found.
 
-import { assertSpyCalls, spy } from "@std/testing/mock";
 import assert from "node:assert/strict";
-import { EscapeFilter } from "../../src/machine/terminal.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
-
-function filter() {
-  const quit = spy(), help = spy();
-  const escapes = new EscapeFilter({ quit, help });
-  return { quit, help, type: (text: string) => new TextDecoder().decode(escapes.filter(bytes(text))) };
-}
-
-Deno.test("Ctrl-A x quits, Ctrl-A h helps, Ctrl-A Ctrl-A sends Ctrl-A", () => {
-  const { quit, help, type } = filter();
-  assert.equal(type("ab\x01hcd"), "abcd");
-  assertSpyCalls(help, 1);
-  assert.equal(type("\x01\x01x"), "\x01x");
-  assertSpyCalls(quit, 0);
-  assert.equal(type("x\x01x"), "x");
-  assertSpyCalls(quit, 1);
-});
-
-Deno.test("an escape may be cut in two, and an unknown one is swallowed", () => {
-  const { quit, type } = filter();
-  assert.equal(type("\x01"), "");
-  assert.equal(type("x"), "");
-  assertSpyCalls(quit, 1);
-  assert.equal(type("\x01qz\x03"), "z\x03");
-});
 
 const SCRIPT = await new Deno.Command("script", { args: ["--version"] }).output().then((o) => o.success, () => false);
 

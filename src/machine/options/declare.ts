@@ -2,7 +2,7 @@
 // draft. A declaration is data; the parser, the help text, completions and the README's table all read it.
 
 import { UsageError } from "../../base/errors.ts";
-import { splitFields, type ValueKind } from "./values.ts";
+import { onOff, splitFields, type ValueKind } from "./values.ts";
 
 export interface Field<T> {
   readonly value: ValueKind<T>;
@@ -59,6 +59,26 @@ export function option<D, T>(
 
 export const field = <T>(value: ValueKind<T>, help: string): Field<T> => ({ value, help });
 
+/** Reads `[implied,]key=value,…`. With `bare`, a field of on|off may stand alone for on, and with "no" in front for off. */
+export function readFields<const F extends Fields>(
+  fields: F,
+  implied: (keyof F & string) | null,
+  argument: string,
+  bare = false,
+): Given<F> {
+  const given: Record<string, unknown> = {};
+  const find = (key: string) => Object.hasOwn(fields, key) ? fields[key] : undefined;
+  for (const { key, value } of splitFields(argument, implied)) {
+    const known = find(key), negated = find(key.slice(2));
+    if (value === null && bare && known?.value === onOff) given[key] = true;
+    else if (value === null && bare && key.startsWith("no") && negated?.value === onOff) given[key.slice(2)] = false;
+    else if (!known) throw new UsageError(`sub-option "${key}" is not known`);
+    else if (value === null) throw new UsageError(`sub-option "${key}" needs =${known.value.form}`);
+    else given[key] = key === implied ? known.value.parse(value) : within(key, () => known.value.parse(value));
+  }
+  return given as Given<F>;
+}
+
 /** An option whose argument is `[implied,]key=value,…`. */
 export function fieldsOption<D, const F extends Fields>(
   names: string,
@@ -66,6 +86,7 @@ export function fieldsOption<D, const F extends Fields>(
   fields: F,
   help: string,
   apply: (draft: D, given: Given<F>) => void,
+  bare = false,
 ): Option<D> {
   const others = Object.entries(fields).filter(([key]) => key !== implied);
   return {
@@ -75,14 +96,7 @@ export function fieldsOption<D, const F extends Fields>(
     fields,
     choices: fields[implied]!.value.choices ?? [],
     apply(draft, argument) {
-      const given: Record<string, unknown> = {};
-      for (const { key, value } of splitFields(argument, implied)) {
-        const known = Object.hasOwn(fields, key) ? fields[key] : undefined;
-        if (!known) throw new UsageError(`sub-option "${key}" is not known`);
-        if (value === null) throw new UsageError(`sub-option "${key}" needs =${known.value.form}`);
-        given[key] = key === implied ? known.value.parse(value) : within(key, () => known.value.parse(value));
-      }
-      apply(draft, given as Given<F>);
+      apply(draft, readFields(fields, implied, argument, bare));
     },
   };
 }

@@ -12,15 +12,15 @@ import {
   type IcountConfig,
   type LoaderConfig,
   type RtcConfig,
-  type SerialConfig,
 } from "../config.ts";
+import { type ChardevDraft, chardevOptions, newChardevDraft } from "./chardev.ts";
 import { type Field, field, fieldsOption, flag, type Given, later, type Option, option } from "./declare.ts";
 import { newObserveDraft, type ObserveDraft, observeOptions } from "./observe.ts";
 import { ICOUNT_FIELDS, icountOf, RTC_BASE } from "./time.ts";
-import { ADDRESS, choice, count, FILE, onOff, RAM_SIZE, SERIAL, U64, type ValueKind, WORDS } from "./values.ts";
+import { ADDRESS, choice, count, FILE, onOff, RAM_SIZE, U64, type ValueKind, WORDS } from "./values.ts";
 
 /** What the options say, before defaults. */
-export interface Draft extends ObserveDraft {
+export interface Draft extends ObserveDraft, ChardevDraft {
   /** `-M virt` was said, so QEMU's defaults hold. */
   explicitBoard: boolean;
   gicVersion: 2 | 3 | null;
@@ -36,7 +36,6 @@ export interface Draft extends ObserveDraft {
   dtb: string | null;
   bios: string | null;
   loaders: LoaderConfig[];
-  serial: SerialConfig | null;
   noReboot: boolean;
   noShutdown: boolean;
   icount: IcountConfig | null;
@@ -64,7 +63,7 @@ export const newDraft = (): Draft => ({
   dtb: null,
   bios: null,
   loaders: [],
-  serial: null,
+  ...newChardevDraft(),
   noReboot: false,
   noShutdown: false,
   icount: null,
@@ -253,11 +252,7 @@ export const OPTIONS: readonly Option<Draft>[] = [
     "put a file or a value into memory, or set where a CPU starts",
     applyLoader,
   ),
-  option("serial", SERIAL, "the host's end of the serial port (stdio)", (draft: Draft, serial) => {
-    if (draft.serial) throw new UsageError("the board has one serial port: given twice");
-    draft.serial = serial;
-  }),
-  flag("nographic", "accepted: there is no display, the serial port is on the terminal", () => {}),
+  ...chardevOptions<Draft>(),
   flag("no-reboot", "exit when the guest resets", (draft: Draft) => {
     draft.noReboot = true;
   }),

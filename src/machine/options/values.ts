@@ -3,7 +3,6 @@
 
 import { UsageError } from "../../base/errors.ts";
 import { MAX_RAM_BYTES } from "../../memory/host_map.ts";
-import type { SerialConfig } from "../config.ts";
 
 /** One kind of value. */
 export interface ValueKind<T> {
@@ -123,53 +122,3 @@ export function splitFields(value: string, implied: string | null): { key: strin
     return index === 0 && implied !== null ? { key: implied, value: plain } : { key: plain, value: null };
   });
 }
-
-/** `server`, `server=on`, `wait=off`, `nowait` after a socket's address. */
-function socketFlags(kind: string, fields: readonly string[]) {
-  let server = false, wait: boolean | null = null;
-  for (const field of fields) {
-    const [key, value] = field.split("=", 2) as [string, string | undefined];
-    if (key === "server") server = value === undefined || onOff.parse(value);
-    else if (key === "nowait" && value === undefined) wait = false;
-    else if (key === "wait") wait = value === undefined || onOff.parse(value);
-    else throw new UsageError(`sub-option ${quote(key)} of ${kind}: is not known`);
-  }
-  if (wait !== null && !server) throw new UsageError(`${kind}: "wait" needs server=on`);
-  return { server, wait: server && (wait ?? true) };
-}
-
-function parseTcp(address: string, flags: readonly string[]): SerialConfig {
-  const match = /^(\[[^\]]*\]|[^:]*):(\d+)$/.exec(address);
-  if (!match) throw new UsageError(`${quote("tcp:" + address)} is not tcp:[HOST]:PORT`);
-  const port = Number(match[2]);
-  if (port > 65535) throw new UsageError(`port ${match[2]} is not from 0 to 65535`);
-  const host = match[1]!.replace(/^\[(.*)\]$/, "$1") || "127.0.0.1";
-  const socket = socketFlags("tcp", flags);
-  if (port === 0 && !socket.server) throw new UsageError("port 0 needs server=on");
-  return { kind: "tcp", host, port, ...socket };
-}
-
-/** The host's end of a serial port. */
-export const SERIAL: ValueKind<SerialConfig> = {
-  form: "stdio|null|file:PATH|tcp:[HOST]:PORT[,server=on|off][,wait=on|off]|unix:PATH[,server=on|off][,wait=on|off]",
-  choices: ["stdio", "null", "file:", "tcp:", "unix:"],
-  parse(value) {
-    const plain = value.startsWith("mon:") ? value.slice(4) : value;
-    if (plain === "stdio" || plain === "null") return { kind: plain };
-    if (plain !== value) throw new UsageError(`${quote(value)} is not mon:stdio`);
-    const colon = value.indexOf(":"), kind = colon < 0 ? value : value.slice(0, colon);
-    const rest = colon < 0 ? "" : value.slice(colon + 1);
-    const [address = "", ...flags] = rest.split(",");
-    if ((kind === "file" || kind === "unix") && address === "") throw new UsageError(`${quote(value)} names no path`);
-    switch (kind) {
-      case "file":
-        return { kind: "file", path: rest };
-      case "unix":
-        return { kind: "unix", path: address, ...socketFlags("unix", flags) };
-      case "tcp":
-        return parseTcp(address, flags);
-      default:
-        throw new UsageError(`${quote(value)} is not one of stdio, null, file:, tcp:, unix:`);
-    }
-  },
-};
