@@ -61,7 +61,7 @@ export interface TracePlace {
   /** The virtual machine whose stage 2 is loaded; undefined without stage 2. */
   readonly vmid: number | undefined;
   readonly asid: number;
-  /** Instructions that it has retired. */
+  /** Instructions that it had retired when its exception level last changed, or its slice began. */
   readonly retired: number;
 }
 

@@ -3,6 +3,7 @@
 
 import type { CpuModel } from "../arch/models.ts";
 import { REGISTERS, SYSREG_NAMES, SYSREGS_OFFSET, SYSTEM_REGISTERS, type SystemRegisters } from "../arch/sysregs.ts";
+import { type Counters, countersAt } from "./counters.ts";
 import type { Environment } from "./environment.ts";
 import { recomputeControls } from "./pstate.ts";
 import { type AccessTable, compileAccess } from "./sysreg_table.ts";
@@ -18,6 +19,7 @@ export class Vcpu {
   readonly xWords: Uint32Array;
   /** The system registers as words. */
   readonly sysWords: Uint32Array;
+  readonly counters: Counters;
   /** What the encodings of system registers mean to this model. */
   readonly access: AccessTable;
   readonly hasEl2: boolean;
@@ -40,6 +42,7 @@ export class Vcpu {
     this.sys = SYSTEM_REGISTERS.at(buffer, base + SYSREGS_OFFSET) as SystemRegisters;
     this.xWords = new Uint32Array(buffer, base + VCPU.offset.x, 68);
     this.sysWords = new Uint32Array(buffer, base + SYSREGS_OFFSET, SYSTEM_REGISTERS.size / 4);
+    this.counters = countersAt(buffer, base);
     this.access = compileAccess(model);
     this.hasEl2 = model.has("el2");
     this.hasPan = model.has("FEAT_PAN");

@@ -44,6 +44,9 @@ export interface Environment {
   /** Makes generated code of this vCPU leave at the next taken branch. */
   kick(vcpu: Vcpu): void;
 
+  /** Instructions that the vCPU has behind it, the one at `record` included if it is in generated code; for counters. */
+  retiredAt?(vcpu: Vcpu, record: number): number;
+
   /**
    * Told of every exception that was taken and of every exception return, for the debugger; `from` is the old level,
    * `pc` where the return instruction is.

@@ -10,7 +10,8 @@ import { hex, tracePoint, Tracer, wide } from "../base/trace.ts";
 import type { Vcpu } from "./core.ts";
 import { FP_TRAP, HCR, isHost, packSpsr, setLevel, unpackFlags } from "./pstate.ts";
 import { CONTINUE, LEAVE, REFETCH, type Status } from "./status.ts";
-import { HALT, PENDING } from "./vcpu.ts";
+import { countInstructions, INTERRUPT_CLASS } from "./counters.ts";
+import { HALT, PENDING, type VcpuState } from "./vcpu.ts";
 
 /** Offsets in the vector table of the kinds of exceptions, for the current level with SP_EL0. */
 export const VECTOR = { SYNC: 0x000, IRQ: 0x080, FIQ: 0x100, SERROR: 0x180 } as const;
@@ -67,6 +68,40 @@ const ISS_MASK = 0x1ff_ffff;
 /** ISS.CV and COND for instructions that have no condition. */
 export const UNCONDITIONAL = 0x1e0_0000;
 
+/** Record of the instruction at `state.pc`, in generated code. */
+const recordOf = (state: VcpuState): number => (state.pcLo - state.pcDeltaLo) << 2;
+/** In place of a record: the instruction has been counted. */
+const COUNTED = -1;
+
+/** Before the level may change: counts what was executed at it, up to and including the instruction at `record`. */
+function countLevel(vcpu: Vcpu, record: number): void {
+  const { environment } = vcpu;
+  if (environment.retiredAt === undefined || record === COUNTED) return;
+  countInstructions(vcpu.counters, vcpu.state.el, environment.retiredAt(vcpu, record));
+}
+
+/** The place in the counters for an exception that was just taken. */
+function exceptionClass(vcpu: Vcpu, target: number, vector: Vector): number {
+  const { sys } = vcpu, esr = target === 2 ? sys.ESR_EL2Lo : sys.ESR_EL1Lo;
+  const virtual = target === 1 && vcpu.hasEl2 && isVirtual(vcpu, vector);
+  switch (vector) {
+    case VECTOR.SYNC:
+      return esr >>> 26;
+    case VECTOR.IRQ:
+      return virtual ? INTERRUPT_CLASS.VIRQ : INTERRUPT_CLASS.IRQ;
+    case VECTOR.FIQ:
+      return virtual ? INTERRUPT_CLASS.VFIQ : INTERRUPT_CLASS.FIQ;
+    case VECTOR.SERROR:
+      return virtual ? INTERRUPT_CLASS.VSERROR : EC.SERROR;
+  }
+}
+
+/** Whether an interrupt that came to EL1 is a virtual one: the physical one goes to EL2. */
+function isVirtual({ sys }: Vcpu, vector: Vector): boolean {
+  const route = vector === VECTOR.IRQ ? HCR.IMO : vector === VECTOR.FIQ ? HCR.FMO : HCR.AMO;
+  return (sys.HCR_EL2Lo & route) !== 0;
+}
+
 /**
  * Takes an exception to EL1 or EL2 that will return to `returnHi`:`returnLo`. ESR_ELx, FAR_ELx and HPFAR_EL2 are the
  * caller's. Afterwards `state.pc` is the vector.
@@ -99,6 +134,8 @@ function enter(vcpu: Vcpu, target: number, vector: Vector, returnLo: number, ret
   if (vcpu.hasPan && (sctlr & SPAN) === 0 && (target === 1 || isHost(vcpu))) state.pan = 1;
   state.halt = HALT.RUNNING;
   setLevel(vcpu, target, 1);
+  const counts = target === 2 ? vcpu.counters.exceptionsToEl2 : vcpu.counters.exceptionsToEl1;
+  counts[exceptionClass(vcpu, target, vector)]!++;
   if ((environment.trace.mask & INT) !== 0) traceTaken(vcpu, from, target, vector, psr, wide(returnHi, returnLo));
   environment.exceptionTaken?.(vcpu, from);
 }
@@ -112,9 +149,7 @@ function traceTaken(vcpu: Vcpu, el: number, to: number, vector: Vector, spsr: nu
   // From below EL2 and not the host's own, an abort that came here is one of stage 2 (or HCR_EL2.TEA sent it).
   const stage2 = synchronous && to === 2 && el < 2 && isAbort(ec) && (sys.HCR_EL2Lo & HCR.TGE) === 0 &&
     ((esr & 0x30) !== FSC.EXTERNAL || (esr & S1PTW) !== 0);
-  // A physical interrupt that is routed to EL2 never comes to EL1.
-  const route = vector === VECTOR.IRQ ? HCR.IMO : vector === VECTOR.FIQ ? HCR.FMO : HCR.AMO;
-  const virtual = to === 1 && vcpu.hasEl2 && (sys.HCR_EL2Lo & route) !== 0;
+  const virtual = to === 1 && vcpu.hasEl2 && isVirtual(vcpu, vector);
   const far = wide(to === 2 ? sys.FAR_EL2Hi : sys.FAR_EL1Hi, to === 2 ? sys.FAR_EL2Lo : sys.FAR_EL1Lo);
   vcpu.environment.trace.emit(TAKEN, {
     cpu: vcpu.index,
@@ -132,7 +167,16 @@ function traceTaken(vcpu: Vcpu, el: number, to: number, vector: Vector, spsr: nu
 }
 
 /** Takes a synchronous exception with its syndrome. */
-function takeException(vcpu: Vcpu, target: number, ec: number, iss: number, returnLo: number, returnHi: number): void {
+function takeException(
+  vcpu: Vcpu,
+  target: number,
+  ec: number,
+  iss: number,
+  returnLo: number,
+  returnHi: number,
+  record: number = recordOf(vcpu.state),
+): void {
+  countLevel(vcpu, record);
   const esr = ec << 26 | IL | (iss & ISS_MASK);
   const { sys } = vcpu;
   if (target === 2) {
@@ -146,8 +190,8 @@ function takeException(vcpu: Vcpu, target: number, ec: number, iss: number, retu
 }
 
 /** Takes a synchronous exception whose preferred return address is the instruction itself. */
-export function takeAtInstruction(vcpu: Vcpu, target: number, ec: number, iss: number): Status {
-  takeException(vcpu, target, ec, iss, vcpu.state.pcLo, vcpu.state.pcHi);
+export function takeAtInstruction(vcpu: Vcpu, target: number, ec: number, iss: number, record?: number): Status {
+  takeException(vcpu, target, ec, iss, vcpu.state.pcLo, vcpu.state.pcHi, record);
   return REFETCH;
 }
 
@@ -220,11 +264,12 @@ export function pcAlignment(vcpu: Vcpu): Status {
     sys.FAR_EL1Lo = state.pcLo;
     sys.FAR_EL1Hi = state.pcHi;
   }
-  return takeAtInstruction(vcpu, target, EC.PC_ALIGNMENT, 0);
+  return takeAtInstruction(vcpu, target, EC.PC_ALIGNMENT, 0, state.fetchFrom);
 }
 
 /** PSTATE.IL is set: the next instruction does not execute. */
-export const illegalState = (vcpu: Vcpu): Status => takeAtInstruction(vcpu, ownTarget(vcpu), EC.ILLEGAL_STATE, 0);
+export const illegalState = (vcpu: Vcpu): Status =>
+  takeAtInstruction(vcpu, ownTarget(vcpu), EC.ILLEGAL_STATE, 0, COUNTED);
 
 /** An FP or Advanced SIMD instruction, with `state.fpTrap` set: AArch64.AdvSIMDFPAccessTrap(). */
 export function fpTrapped(vcpu: Vcpu): Status {
@@ -288,7 +333,7 @@ export function dataAbort(vcpu: Vcpu, fault: MemoryFault): Status {
 export function instructionAbort(vcpu: Vcpu, fault: MemoryFault): Status {
   const target = routeAbort(vcpu, fault);
   const ec = target > vcpu.state.el ? EC.INSTRUCTION_ABORT_LOWER : EC.INSTRUCTION_ABORT;
-  return takeAtInstruction(vcpu, target, ec, (fault.s1ptw ? 1 << 7 : 0) | fault.fsc);
+  return takeAtInstruction(vcpu, target, ec, (fault.s1ptw ? 1 << 7 : 0) | fault.fsc, vcpu.state.fetchFrom);
 }
 
 /** Bits of HCR_EL2 that make virtual interrupts pending. */
@@ -394,6 +439,7 @@ export function interruptStatus(vcpu: Vcpu): number {
  */
 export function afterUnmask(vcpu: Vcpu): Status {
   if (deliverable(vcpu) === 0) return CONTINUE;
+  countLevel(vcpu, recordOf(vcpu.state));
   advance(vcpu);
   takePendingInterrupt(vcpu);
   return REFETCH;
@@ -412,6 +458,8 @@ function illegalReturn(vcpu: Vcpu, psr: number): boolean {
 export function eret(vcpu: Vcpu): Status {
   const { state, sys, environment } = vcpu, from = state.el;
   if (from === 0) return undefined_(vcpu);
+  countLevel(vcpu, recordOf(state));
+  vcpu.counters.returns[from]!++;
   const atLo = state.pcLo, atHi = state.pcHi;
   const psr = from === 2 ? sys.SPSR_EL2Lo : sys.SPSR_EL1Lo;
   const lo = from === 2 ? sys.ELR_EL2Lo : sys.ELR_EL1Lo, hi = from === 2 ? sys.ELR_EL2Hi : sys.ELR_EL1Hi;

@@ -56,6 +56,8 @@ export const VCPU = struct("vcpu", {
   retired: "f64",
   /** Instructions that the slice may still retire: given on entry, what is left on exit. */
   budget: "i32",
+  /** While `fetch` is called: the record of the instruction executed last, 0 before the first. */
+  fetchFrom: "i32",
 });
 
 export type VcpuState = View<typeof VCPU.spec>;

@@ -257,6 +257,9 @@ export function buildMain(
     code.op("i32.add");
     code.else();
     code.get(cpu);
+    code.get(record);
+    code.memory("i32.store", AT.fetchFrom);
+    code.get(cpu);
     code.call(linker.index("fetch"));
     code.tee(entry);
     code.op("i32.eqz");
@@ -278,7 +281,7 @@ export function buildMain(
     code.i32(0);
     code.op("i32.gt_s");
     code.br(again, "br_if");
-    finish(0);
+    finish(RECORD_BYTES);
     code.i32(EXIT.LEAVE);
     code.op("return");
     code.end();

@@ -12,6 +12,7 @@ import type { MachineConfig, MachineImages, StartMessage, WorkerMessage } from "
 import { readImages } from "./images.ts";
 import { type LogSetup, openRecording, setUpLog } from "./log_setup.ts";
 import { InputPump, OutputPump } from "./pump.ts";
+import { openStats, readStats } from "./stats.ts";
 
 const WASM_PAGE_BYTES = 65536;
 /** Flash is only there when firmware was named. */
@@ -100,6 +101,12 @@ export async function runMachine(config: MachineConfig, options: DaemonOptions =
     const channel = new Channel(memory.buffer as SharedArrayBuffer, HOST_MAP.channel.base, HOST_MAP.channel.size);
     channel.reset();
     const writeTrace = openTrace(config, cleanup);
+    const startMs = performance.now();
+    if (config.stats !== null) {
+      // Written last, when the terminal is as it was.
+      const write = openStats(config.stats);
+      cleanup.add(() => write(readStats(memory.buffer, config.cpuCount, (performance.now() - startMs) / 1000)));
+    }
     const recording = config.record === null ? null : openRecording(config.record);
     if (recording !== null) cleanup.add(() => recording.close());
 

@@ -54,7 +54,7 @@ export function engineImports(machine: Machine): Imports {
     dataWrite: (base, lo, hi, desc) => mmuAt(base).dataWrite(lo, hi, desc),
     fetch: (base) => mmuAt(base).fetch(),
     predecode: machine.around.trace.on("in_asm")
-      ? (base, record) => void tracePredecode(machine, vcpuAt(base), record)
-      : (_base, record) => void machine.code.predecode(record),
+      ? (base, record) => void (vcpuAt(base).counters.predecoded += tracePredecode(machine, vcpuAt(base), record))
+      : (base, record) => void (vcpuAt(base).counters.predecoded += machine.code.predecode(record)),
   };
 }

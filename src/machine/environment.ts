@@ -65,6 +65,7 @@ export function machineEnvironment(machine: Machine, psciConduit: "hvc" | "smc")
     },
     sendEvent: () => machine.sendEvent(),
     kick: (vcpu) => machine.kick(vcpu),
+    retiredAt: (vcpu, record) => machine.scheduler.retiredAt(vcpu, record),
   };
 }
 

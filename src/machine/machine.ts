@@ -32,6 +32,7 @@ import { type BootPlan, planBoot } from "./loaders/boot_plan.ts";
 import { MEMORY_MAP } from "./memory_map.ts";
 import { engineImports } from "./engine_imports.ts";
 import { Scheduler, SCHEDULER_STATE } from "./scheduler.ts";
+import { countCalls } from "./stats.ts";
 import { DEVICE_ACCESS, GUEST_ERROR, placeOf, traceBlock, UNMAPPED } from "./tracing.ts";
 
 /** What a machine is handed. */
@@ -140,9 +141,10 @@ export class Machine {
     });
 
     const decoder = new Decoder(A64, model.features);
+    const imports = countCalls(engineImports(this), buffer);
     this.interpreter = around.profileAt === undefined
-      ? new Interpreter(memory, engineImports(this), hotShapes(decoder))
-      : new Interpreter(memory, engineImports(this), [], around.profileAt);
+      ? new Interpreter(memory, imports, hotShapes(decoder))
+      : new Interpreter(memory, imports, [], around.profileAt);
     this.code = new CodeCache(
       buffer,
       decoder,
@@ -172,7 +174,7 @@ export class Machine {
     );
     trace.place = (cpu) => {
       const vcpu = cpu === undefined ? this.scheduler.running : this.vcpus[cpu];
-      return vcpu && placeOf(vcpu, vcpu.state.retired);
+      return vcpu && placeOf(vcpu);
     };
     this.onBlock = trace.on("exec") || trace.on("cpu") ? (vcpu) => traceBlock(this, vcpu) : undefined;
     this.reset();

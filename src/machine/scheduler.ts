@@ -8,6 +8,7 @@
 import { type Clock, COUNTER_HZ, InstructionClock, type InstructionTime } from "../base/clock.ts";
 import { struct, type View } from "../base/struct.ts";
 import type { Vcpu } from "../cpu/core.ts";
+import { countInstructions } from "../cpu/counters.ts";
 import { interruptDeliverable, interruptPending, takePendingInterrupt } from "../cpu/exceptions.ts";
 import { HALT } from "../cpu/vcpu.ts";
 import { RECORD_BYTES } from "../jit/frames.ts";
@@ -73,8 +74,9 @@ export class Scheduler implements InstructionTime {
   /** The vCPU that is in generated code, if any, and the budget of its slice. */
   #running: Vcpu | undefined;
   #budget = 0;
-  /** Host milliseconds at which an event arrived that is being delivered, and the host's clock. */
+  /** Host milliseconds at which an event arrived that is being delivered, to which vCPU, and the host's clock. */
   #arrivedMs: number | null = null;
+  #target: Vcpu | undefined;
   #nowMs: () => number = () => 0;
 
   constructor(parts: SchedulerParts, clock: Clock, buffer: ArrayBufferLike, stateBase: number) {
@@ -94,6 +96,7 @@ export class Scheduler implements InstructionTime {
     this.state.streamEvents.fill(NEVER);
     this.#deadlines.fill(NaN);
     this.#arrivedMs = null;
+    this.#target = undefined;
   }
 
   /** The vCPU that is in generated code, if any. */
@@ -122,10 +125,18 @@ export class Scheduler implements InstructionTime {
     return this.#budget - left;
   }
 
+  /** Instructions that a vCPU has behind it, the one at `record` included if it is in generated code. */
+  retiredAt(vcpu: Vcpu, record: number): number {
+    const { state } = vcpu;
+    if (this.#running !== vcpu) return state.retired;
+    const left = ((state.limit - record - RECORD_BYTES) >> 4) + (state.forced ? FORCE_INSTRUCTIONS : 0);
+    return state.retired + this.#budget - left;
+  }
+
   /** Turns the next vCPU that can run for one slice. Returns false when all of them wait. */
   runSlice(): boolean {
-    const { vcpus, timers, devices } = this.#parts, { state } = this;
-    devices.pump();
+    const { vcpus, timers } = this.#parts, { state } = this;
+    this.#takeInput();
     for (let i = 0; i < vcpus.length; i++) {
       const vcpu = vcpus[(state.turn + i) % vcpus.length]!;
       if ((this.held & 1 << vcpu.index) !== 0) continue;
@@ -135,8 +146,17 @@ export class Scheduler implements InstructionTime {
       this.#run(vcpu);
       return true;
     }
-    this.#arrivedMs = null;
     return false;
+  }
+
+  /** Lets the devices take what has come from outside, and sees whom they interrupt for that. */
+  #takeInput() {
+    const { vcpus, devices } = this.#parts;
+    if (this.#arrivedMs === null || this.#target !== undefined) return devices.pump();
+    const before = vcpus.map(({ state }) => state.pending);
+    devices.pump();
+    this.#target = vcpus.find(({ state }, n) => (state.pending & ~before[n]!) !== 0);
+    if (this.#target === undefined) this.#arrivedMs = null;
   }
 
   /** The counter value at which a waiting machine must run again, Infinity if only an event from outside can wake it. */
@@ -201,10 +221,12 @@ export class Scheduler implements InstructionTime {
     if (!executed) return;
     state.retired++;
     this.state.retired++;
+    countInstructions(vcpu.counters, state.el, state.retired);
   }
 
   /** Between slices: an event from outside arrived at `atMs` and is about to be taken; `nowMs` reads the same clock. */
   hostEvent(atMs: number, nowMs: () => number): void {
+    if (this.#target !== undefined) return;
     this.#arrivedMs = atMs;
     this.#nowMs = nowMs;
   }
@@ -212,7 +234,7 @@ export class Scheduler implements InstructionTime {
   #run(vcpu: Vcpu) {
     const { state } = vcpu;
     const taken = takePendingInterrupt(vcpu);
-    if (this.#arrivedMs !== null) this.#noteLatency(vcpu, taken);
+    if (this.#target === vcpu) this.#noteLatency(taken);
     if (this.leaving) {
       this.leaving = false;
       return;
@@ -237,6 +259,10 @@ export class Scheduler implements InstructionTime {
     this.leaving = false;
     state.retired += this.#budget - left;
     this.state.retired += this.#budget - left;
+    const { counters } = vcpu;
+    countInstructions(counters, state.el, state.retired);
+    counters.slices++;
+    if (kicked) counters.kicks++;
     return !kicked && state.halt === HALT.RUNNING && this.#parts.power === "on";
   }
 
@@ -304,15 +330,15 @@ export class Scheduler implements InstructionTime {
     return streamEvents[cpu] = this.#parts.timers.nextStreamEvent(cpu);
   }
 
-  #noteLatency(vcpu: Vcpu, taken: boolean) {
+  #noteLatency(taken: boolean) {
     const { latency } = this;
     if (taken) {
       const ns = Math.max(0, (this.#nowMs() - this.#arrivedMs!) * 1e6);
       latency.taken++;
       latency.totalNs += ns;
       latency.maxNs = Math.max(latency.maxNs, ns);
-    } else if (interruptPending(vcpu)) latency.masked++;
-    else return;
+    } else latency.masked++;
     this.#arrivedMs = null;
+    this.#target = undefined;
   }
 }

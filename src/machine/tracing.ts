@@ -119,8 +119,8 @@ export function traceBlock(machine: Machine, vcpu: Vcpu): void {
 
 const LOW_16 = 0xffff, TCR_A1 = 1 << 22, VTCR_VS = 1 << 19;
 
-/** Where a vCPU is now, with `retired` instructions behind it. */
-export function placeOf(vcpu: Vcpu, retired: number): TracePlace {
+/** Where a vCPU is now. */
+export function placeOf(vcpu: Vcpu): TracePlace {
   const { state, sys, index: cpu } = vcpu, host = (sys.HCR_EL2Hi & HCR.E2H_HI) !== 0;
   const own = state.el === 2 || (state.el === 0 && host && (sys.HCR_EL2Lo & HCR.TGE) !== 0);
   const second = ((own ? sys.TCR_EL2Lo : sys.TCR_EL1Lo) & TCR_A1) !== 0;
@@ -132,6 +132,6 @@ export function placeOf(vcpu: Vcpu, retired: number): TracePlace {
     pc: state.pc,
     vmid: vcpu.hasEl2 && (sys.HCR_EL2Lo & 1) !== 0 ? vmid & (wide ? LOW_16 : 0xff) : undefined,
     asid: ttbr >>> 16,
-    retired,
+    retired: vcpu.counters.accounted,
   };
 }

@@ -24,6 +24,8 @@ export const VCPU_BLOCK = {
   size: 0x0008_0000,
   /** struct Vcpu (src/cpu/vcpu.ts), at most 64 KiB. */
   state: 0,
+  /** struct Counters (src/cpu/counters.ts). */
+  counters: 0x6000,
   /** Address and size (u64 each) of the ranges that the debugger watches. */
   watches: 0x4000,
   /** TLBs: 4096 entries of 16 bytes each, see src/mmu/tlb.ts. */

@@ -7,6 +7,7 @@
 
 import { faultStatusWords } from "../arch/esr_text.ts";
 import { hex, tracePoint, Tracer, wide } from "../base/trace.ts";
+import { type Counters, countersAt } from "../cpu/counters.ts";
 import type { VcpuState } from "../cpu/vcpu.ts";
 import type { PhysicalBus } from "../memory/bus.ts";
 import { ACCESS as DESC } from "./access_flags.ts";
@@ -98,6 +99,7 @@ export class Mmu {
   fetched: ((cpu: number, lo: number, hi: number, records: number) => void) | undefined;
   /** Asked before every access that comes here. */
   watcher: Watcher | undefined;
+  readonly counters: Counters;
   readonly #bus: PhysicalBus;
   readonly #code: CodeCache;
   readonly #bytes: Uint8Array;
@@ -107,6 +109,7 @@ export class Mmu {
   constructor(parts: MmuParts) {
     this.cpu = parts.cpu;
     this.trace = parts.trace;
+    this.counters = countersAt(parts.memory, parts.base);
     this.#bus = parts.bus;
     this.#code = parts.code;
     this.state = parts.state;
@@ -153,6 +156,7 @@ export class Mmu {
     if (at < 0) return FAULTED;
     const { cache } = this.tlb, host = cache[at + CACHED.HOST]!;
     if (host === 0) {
+      this.counters.deviceReads++;
       if (this.#bus.readInto(this.tlb.physical(at, lo), bytes, this.#transfer, this.cpu)) return DONE;
       return this.#abort(FAULT.EXTERNAL, lo, hi, false);
     }
@@ -178,11 +182,13 @@ export class Mmu {
     const pa = this.tlb.physical(at, lo);
     if (host === 0 || !this.#bus.isWritablePage(pa)) {
       if (rmw) return this.#abort(FAULT.UNSUPPORTED_ATOMIC, lo, hi, false);
+      this.counters.deviceWrites++;
       if (this.#bus.writeFrom(pa, bytes, this.#transfer, this.cpu)) return DONE;
       return this.#abort(FAULT.EXTERNAL, lo, hi, true);
     }
     const address = (host >>> 0) + (lo & 4095);
     if (this.#code.isCodePage(host >>> 0)) {
+      this.counters.codeWrites++;
       this.#code.invalidate(address, bytes);
     } else if ((flags & (CACHED_DEVICE | PERMIT.READ)) === PERMIT.READ && !c.alignmentCheck) {
       // An entry of the write TLB also serves read-modify-writes: the page must be readable.
@@ -232,6 +238,7 @@ export class Mmu {
       const flags = this.tlb.cache[found + CACHED.FLAGS]!;
       if ((flags & (1 << access)) !== 0 && !(unaligned && (flags & CACHED_DEVICE) !== 0)) return found;
     }
+    this.counters.walks++;
     const walker = this.walker, options = WALK.UPDATE | (unaligned ? WALK.UNALIGNED : 0);
     if (!walker.translate(c, lo, hi, access, options)) {
       this.reportWalk(lo, hi, access, false);
@@ -374,6 +381,7 @@ export class Mmu {
     const { fault } = this;
     fault.vaLo = lo >>> 0;
     fault.vaHi = hi >>> 0;
+    this.counters.faults++;
     if ((this.trace.mask & MMU) !== 0) this.#traceFault();
     if (fault.fetch) this.faults.instructionAbort(fault);
     else this.faults.dataAbort(fault);

@@ -20,6 +20,7 @@ const MMU = Tracer.bit("mmu");
 export function tlbInvalidate(mmu: Mmu, domain: readonly Mmu[], op: TlbInvalidation, lo: number, hi: number): void {
   const { features, state, registers } = mmu;
   const forced = features.el2 && state.el === 1 && (registers.HCR_EL2Lo & HCR_FB) !== 0;
+  mmu.counters.invalidations++;
   if ((mmu.trace.mask & MMU) !== 0) mmu.trace.emit(INVALIDATE, { cpu: mmu.cpu, op, operand: wide(hi, lo) });
   const act = operation(mmu, op, lo, hi);
   if (forced || op.endsWith("IS")) { for (const each of domain) act(each); }

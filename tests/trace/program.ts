@@ -39,18 +39,22 @@ const SYNCHRONOUS = [
   0xd51c4022, // msr elr_el2, x2
   0xd69f03e0, // eret
 ];
-const VECTOR = RAM_BASE + 0xa00;
-
-/** A machine about to run the program, with more options of the command. */
-export async function program(...options: string[]): Promise<TestMachine> {
+/** A machine about to run these words, by their distances from the base of RAM, with more options of the command. */
+export async function machineWith(
+  code: Readonly<Record<number, readonly number[]>>,
+  ...options: string[]
+): Promise<TestMachine> {
   const start = `loader,addr=0x${RAM_BASE.toString(16)},cpu-num=0`;
   const test = await TestMachine.from([...BOARD, "-device", start, "-m", "16", ...options]);
-  const put = (address: number, words: readonly number[]) =>
-    test.machine.bus.writeBytes(address, new Uint8Array(Uint32Array.from(words).buffer), true);
-  put(RAM_BASE, MAIN);
-  put(VECTOR, SYNCHRONOUS);
+  for (const [distance, words] of Object.entries(code)) {
+    test.machine.bus.writeBytes(RAM_BASE + Number(distance), new Uint8Array(Uint32Array.from(words).buffer), true);
+  }
   return test;
 }
+
+/** A machine about to run the program. */
+export const program = (...options: string[]): Promise<TestMachine> =>
+  machineWith({ 0: MAIN, 0xa00: SYNCHRONOUS }, ...options);
 
 /** The trace lines of the whole program. */
 export async function traced(...options: string[]): Promise<string[]> {
