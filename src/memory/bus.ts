@@ -183,6 +183,16 @@ export class PhysicalBus {
     });
   }
 
+  /**
+   * Where `count` bytes from `pa` lie in the shared memory, when all of them are RAM (or, to be read only, ROM) of one
+   * range; 0 otherwise. Whoever writes there tells onCodeWrite.
+   */
+  hostBytes(pa: number, count: number, write: boolean): number {
+    const range = this.#rangeAt(pa);
+    if (range === undefined || count > range.end - pa || (write && !range.writable)) return 0;
+    return range.host + (pa - range.base);
+  }
+
   /** Reads one 32-bit word of RAM or ROM without effects, or -1. `pa` is word-aligned. */
   peek(pa: number): number {
     const range = this.#rangeAt(pa);
