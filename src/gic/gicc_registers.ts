@@ -11,8 +11,8 @@ import { CONTROL, INTERRUPTS, OTHER_GROUP, SPURIOUS } from "./state.ts";
 /** The bits of GICC_CTLR, which are those of `control`. */
 const CTLR = CONTROL.EnableGrp0 | CONTROL.EnableGrp1 | CONTROL.AckCtl | CONTROL.FIQEn | CONTROL.CBPR | CONTROL.EOImode;
 
-/** Interrupt number in bits 9:0, for SGIs the vCPU that sent it in 12:10. */
-const ID = 0x1fff, INTID = 0x3ff;
+/** Interrupt number in bits 9:0, for SGIs the vCPU that sent it in 12:10. One SGI of several senders is active once. */
+const INTID = 0x3ff, INTID_AND_SENDER = 0x1fff;
 
 /** Implementer Arm, architecture version 2, as QEMU's. */
 const IIDR = 0x0002_043b;
@@ -32,8 +32,16 @@ function acknowledge(i: CpuInterface, aliased: boolean): number {
   return id === SPURIOUS || id === OTHER_GROUP ? id : i.acknowledge();
 }
 
-/** The registers below `name`_, e.g. GICC_CTLR. `groupOf` is the group of the interrupt that is written to EOIR. */
-function interfaceRows(name: string, find: Find, groupOf: (a: Access, id: number) => 0 | 1): RegisterRow<Access>[] {
+/**
+ * The registers below `name`_, e.g. GICC_CTLR. `mask` is what counts of a value that ends an interrupt, and `groupOf` the
+ * group of the interrupt.
+ */
+function interfaceRows(
+  name: string,
+  find: Find,
+  mask: number,
+  groupOf: (a: Access, id: number) => 0 | 1,
+): RegisterRow<Access>[] {
   const row = (register: string, offset: number, rest: Pick<RegisterRow<Access>, "count" | "read" | "write">) => ({
     name: `${name}_${register}`,
     offset,
@@ -53,7 +61,7 @@ function interfaceRows(name: string, find: Find, groupOf: (a: Access, id: number
       write: (a, _, value) => find(a).setBinaryPoint(0, value),
     }),
     row("IAR", 0x00c, { read: (a) => acknowledge(find(a), false) }),
-    row("EOIR", 0x010, { write: (a, _, value) => find(a).endOfInterrupt(value & ID, groupOf(a, value & ID)) }),
+    row("EOIR", 0x010, { write: (a, _, value) => find(a).endOfInterrupt(value & mask, groupOf(a, value & mask)) }),
     row("RPR", 0x014, { read: (a) => find(a).runningPriority }),
     row("HPPIR", 0x018, { read: (a) => highestPending(find(a), false) }),
     row("ABPR", 0x01c, {
@@ -61,10 +69,10 @@ function interfaceRows(name: string, find: Find, groupOf: (a: Access, id: number
       write: (a, _, value) => find(a).setBinaryPoint(1, value),
     }),
     row("AIAR", 0x020, { read: (a) => acknowledge(find(a), true) }),
-    row("AEOIR", 0x024, { write: (a, _, value) => find(a).endOfInterrupt(value & ID, 1) }),
+    row("AEOIR", 0x024, { write: (a, _, value) => find(a).endOfInterrupt(value & mask, 1) }),
     row("AHPPIR", 0x028, { read: (a) => highestPending(find(a), true) }),
     row("IIDR", 0x0fc, { read: () => IIDR }),
-    row("DIR", 0x1000, { write: (a, _, value) => find(a).deactivate(value & ID) }),
+    row("DIR", 0x1000, { write: (a, _, value) => find(a).deactivate(value & mask) }),
   ];
 }
 
@@ -80,16 +88,18 @@ const physical: Find = ({ core, cpu }) => core.physical[cpu]!;
 const virtual: Find = ({ core, cpu }) => core.virtual[cpu]!;
 
 export const GICC = new MmioTable<Access>("GICC", 0x2000, [
-  ...interfaceRows("GICC", physical, ({ core, cpu }, id) => {
-    const intid = id & INTID;
-    return intid < INTERRUPTS && core.bit("group", cpu, intid) ? 1 : 0;
-  }),
+  ...interfaceRows(
+    "GICC",
+    physical,
+    INTID,
+    ({ core, cpu }, intid) => intid < INTERRUPTS && core.bit("group", cpu, intid) ? 1 : 0,
+  ),
   activePriorities("GICC_APR", 0x0d0, 4, physical, 0),
   activePriorities("GICC_NSAPR", 0x0e0, 4, physical, 1),
 ]);
 
 export const GICV = new MmioTable<Access>("GICV", 0x2000, [
-  ...interfaceRows("GICV", virtual, () => 0),
+  ...interfaceRows("GICV", virtual, INTID_AND_SENDER, () => 0),
   activePriorities("GICV_APR", 0x0d0, 1, virtual, 0),
   { name: "GICV_APR", offset: 0x0d4, count: 3, read: zero },
 ]);

@@ -116,6 +116,7 @@ Deno.test("an SGI is taken once for each CPU that sent it", () => {
   assert.equal(b.load(GICC + C.HPPIR, { cpu: 1 }), 3 | (1 << 10));
   assert.equal(b.load(GICC + C.IAR, { cpu: 1 }), 3 | (1 << 10));
   b.store(GICC + C.EOIR, 3 | (1 << 10), { cpu: 1 });
+  assert.equal(b.load(GICD + 0x300, { cpu: 1 }), 0);
   b.store(GICD + 0xf13, 0b0100, { cpu: 1, bytes: 1 });
   assert.deepEqual(b.lines, [0, 0, IRQ, IRQ]);
   b.store(GICD + 0x280, 0xffff, { cpu: 2 });

@@ -30,7 +30,10 @@ export function generate(random: Random, count: number, cpus: number): Operation
   const intid = () => random.of(INTERRUPTS);
   /** The target of each SPI. QEMU 7.2 lets no other CPU make it inactive, and none if all were made active. */
   const owners = new Map<number, number>();
-  const own = () => random.of(INTERRUPTS.filter((id) => id < 32 || owners.get(id) === cpu));
+  const own = () => {
+    const id = random.of(INTERRUPTS.filter((id) => id < 32 || owners.get(id) === cpu));
+    return id < 16 ? id | (random.below(8) << 10) : id;
+  };
   const bits = () => [intid(), intid()].reduce((set, id) => set | (1 << (id & 31)), 0);
   const priority = () => random.below(0xff);
   const groupMask = (bpr: number) => 0xff & (0xff << (bpr + 1));
