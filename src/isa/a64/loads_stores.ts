@@ -108,10 +108,12 @@ function pair(name: string, mode: "000" | "001" | "010" | "011"): Definition {
   return insn({
     name,
     bits: `opc:2 101 0 ${mode} L:1 imm7:7 Rt2:5 Rn|SP:5 Rt:5`,
-    asm: (f) =>
-      `${f.L ? "ld" : "st"}p${f.opc === 1 ? "sw" : ""} ${xName(f.Rt, f.opc)}, ${xName(f.Rt2, f.opc)}, [${
-        xName(f.Rn, 1, true)
-      }, #${signExtend(f.imm7, 7) * (f.opc === 2 ? 8 : 4)}]${mode === "011" ? "!" : ""}`,
+    asm(f) {
+      const name = `${f.L ? "ld" : "st"}${mode === "000" ? "n" : ""}p${f.opc === 1 ? "sw" : ""}`;
+      const base = xName(f.Rn, 1, true), offset = `#${signExtend(f.imm7, 7) * (f.opc === 2 ? 8 : 4)}`;
+      const address = mode === "001" ? `[${base}], ${offset}` : `[${base}, ${offset}]${mode === "011" ? "!" : ""}`;
+      return `${name} ${xName(f.Rt, f.opc)}, ${xName(f.Rt2, f.opc)}, ${address}`;
+    },
     when: (f) => f.opc !== 3 && (f.opc !== 1 || (f.L === 1 && mode !== "000")),
     derive: { offset: (f) => signExtend(f.imm7, 7) * (f.opc === 2 ? 8 : 4) },
     exec(e, { opc, L, offset, Rt2, Rn, Rt }) {
