@@ -144,14 +144,14 @@ export const DATA_REGISTER: readonly Definition[] = [
   insn({
     name: "REV16, REV32, REV",
     bits: "sf:1 1 0 11010110 00000 0000 opc:2 Rn:5 Rd:5",
-    asm: "rev{opc} {sf:Rd}, {sf:Rn}",
+    asm: (f) => `rev${f.opc === 2 + f.sf ? "" : 8 << f.opc} ${xName(f.Rd, f.sf)}, ${xName(f.Rn, f.sf)}`,
     when: (f) => f.opc !== 0 && (f.opc !== 3 || f.sf === 1),
     exec: (e, { sf, opc, Rn, Rd }) => e.set(Rd, reverseBytes(e, e.get(Rn, sf), 1 << opc)),
   }),
   insn({
     name: "CLZ, CLS",
     bits: "sf:1 1 0 11010110 00000 00010 op:1 Rn:5 Rd:5",
-    asm: "cl{op?s}{op} {sf:Rd}, {sf:Rn}",
+    asm: (f) => `cl${f.op ? "s" : "z"} ${xName(f.Rd, f.sf)}, ${xName(f.Rn, f.sf)}`,
     exec(e, { sf, op, Rn, Rd }) {
       const x = e.let(e.get(Rn, sf));
       e.set(Rd, op ? x.xor(x.shrS(1)).clz().sub(1) : x.clz());

@@ -72,9 +72,9 @@ export const LOADS_STORES: readonly Definition[] = [
     name: "LDR, STR (register offset)",
     bits: "size:2 111 0 00 opc:2 1 Rm:5 option:3 S:1 10 Rn|SP:5 Rt:5",
     asm: (f) =>
-      `${mnemonic(f)} ${target(f)}, [${xName(f.Rn, 1, true)}, ${xName(f.Rm, f.option & 1)}, ${EXTENDS[f.option]} #${
-        f.S * f.size
-      }]`,
+      `${mnemonic(f)} ${target(f)}, [${xName(f.Rn, 1, true)}, ${xName(f.Rm, f.option & 1)}, ${
+        f.option === 3 ? "lsl" : EXTENDS[f.option]
+      } #${f.S * f.size}]`,
     when: (f) => isTransfer(f) && (f.option & 2) !== 0,
     exec: (e, { size, opc, Rm, option, S, Rn, Rt }) =>
       transfer(e, size, opc, Rt, e.base(Rn).add(extend(e, Rm, 1, option, S ? size : 0))),
