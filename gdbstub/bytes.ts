@@ -62,22 +62,25 @@ export const textOf = (data: Uint8Array): string => decoder.decode(data);
 /** A string as digits of its UTF-8 bytes. */
 export const textToHex = (text: string): string => toHex(ascii(text));
 
+const NO_WORDS = new Uint32Array(0);
+
 /** Sum of all bytes modulo 256. */
 export function checksum(data: Uint8Array): number {
   const end = data.length;
   let sum = 0, at = 0;
   for (const aligned = Math.min(end, (4 - (data.byteOffset & 3)) & 3); at < aligned; at++) sum += data[at]!;
-  const words = new Uint32Array(data.buffer, data.byteOffset + at, (end - at) >> 2);
+  const count = (end - at) >> 2;
+  const words = count === 0 ? NO_WORDS : new Uint32Array(data.buffer, data.byteOffset + at, count);
   // Two sums of 16 bits side by side; 128 words cannot carry from one into the other.
-  for (let i = 0; i < words.length;) {
+  for (let i = 0; i < count;) {
     let pair = 0;
-    for (const stop = Math.min(words.length, i + 128); i < stop; i++) {
+    for (const stop = Math.min(count, i + 128); i < stop; i++) {
       const word = words[i]!;
       pair += (word & 0x00ff00ff) + ((word >>> 8) & 0x00ff00ff);
     }
     sum += (pair & 0xffff) + (pair >>> 16);
   }
-  for (at += words.length * 4; at < end; at++) sum += data[at]!;
+  for (at += count * 4; at < end; at++) sum += data[at]!;
   return sum & 0xff;
 }
 

@@ -84,8 +84,8 @@ export class Session implements TargetListener {
 
   #attached = false;
   #closed = false;
-  /** The machine was killed and not started again. */
-  #dead = false;
+  /** The machine was powered off. */
+  #ended = false;
   #lastId = 0;
   #lastStop: StopEvent | null = null;
   /** All-stop: a resume that has had no stop reply. */
@@ -94,6 +94,8 @@ export class Session implements TargetListener {
   readonly #stopped = new Map<string, StopEvent>();
   /** Non-stop: stop replies that the debugger has not acknowledged; it knows of the first. */
   readonly #notifications: string[] = [];
+  /** Non-stop: stops that `?` left for later, since gdb 13 fails on more than one there. */
+  #initial: string[] = [];
   /** All-stop: what happened besides the stop that was reported; replies to the next resume. */
   readonly #pending: string[] = [];
   /** The machine was interrupted by the session itself, to report what is pending. */
@@ -113,7 +115,7 @@ export class Session implements TargetListener {
   async attach(): Promise<void> {
     if (this.#attached) return;
     this.#attached = true;
-    this.#dead = false;
+    this.#ended = false;
     this.detached.clear();
     this.#setStopped(await this.target.attach(this));
   }
@@ -135,7 +137,7 @@ export class Session implements TargetListener {
     this.catches.clear();
     this.files.clear();
     this.transfer = null;
-    this.#pending.length = this.#notifications.length = 0;
+    this.#pending.length = this.#notifications.length = this.#initial.length = 0;
     this.#stopped.clear();
     this.#known.clear();
     await this.target.release();
@@ -149,7 +151,7 @@ export class Session implements TargetListener {
 
   /** The contexts that the debugger works on. Without multiprocess extensions there is only the hypervisor. */
   contexts(): readonly Context[] {
-    if (this.#dead || !this.#attached) return [];
+    if (this.#ended || !this.#attached) return [];
     const contexts = this.target.contexts().filter(({ id }) => !this.detached.has(id));
     return this.multiprocess ? contexts : contexts.slice(0, 1);
   }
@@ -188,15 +190,15 @@ export class Session implements TargetListener {
 
   /** `Hg` and `Hc`; false when there is no such thread. */
   setThread(use: "g" | "c", id: ThreadId): boolean {
-    if (this.#select(id) === undefined) return false;
+    // A debugger that ignores the answer must not get another thread's registers instead.
     if (use === "g") this.#general = id;
     else this.#resumed = id;
-    return true;
+    return this.#select(id) !== undefined;
   }
 
   /** The thread that registers, memory and breakpoints belong to. */
   get place(): Place {
-    const place = this.#select(this.#general) ?? this.#select({ context: null, thread: 0 });
+    const place = this.#select(this.#general);
     if (place === undefined) throw new MalformedPacket("there is no thread");
     return place;
   }
@@ -260,7 +262,7 @@ export class Session implements TargetListener {
   async resume(resumptions: readonly Resumption[]): Promise<Reply> {
     if (this.nonStop) return await this.#resumeNonStop(resumptions);
     if (this.#running) return new Refusal("the machine is running", ERRNO.EINVAL);
-    if (this.#dead || !this.#attached) return new Refusal("there is nothing to run", ERRNO.EINVAL);
+    if (this.#ended || !this.#attached) return new Refusal("there is nothing to run", ERRNO.EINVAL);
     const pending = this.#pending.shift();
     if (pending !== undefined) return pending;
     this.#running = true;
@@ -314,8 +316,7 @@ export class Session implements TargetListener {
   #setStopped(event: StopEvent): void {
     this.#lastStop = event;
     this.#running = false;
-    this.#dead = false;
-    this.#pending.length = 0;
+    this.#ended = false;
     if (this.nonStop) this.#stopAll(event);
   }
 
@@ -331,17 +332,19 @@ export class Session implements TargetListener {
   }
 
   async kill(context: number): Promise<Reply> {
+    // One that has ended in the meantime needs no more.
+    if (!this.target.contexts().some(({ id }) => id === context)) return "OK";
     const refusal = await this.target.kill(context);
     if (refusal !== undefined) return refusal;
-    this.#dead = true;
-    this.#running = false;
-    this.#pending.length = 0;
+    // The machine is what it was when it was switched on, and waits for vRun or for another debugger.
+    this.#setStopped({ context: 1, thread: 1, reason: { kind: "signal", signal: SIGNAL.TRAP } });
     return "OK";
   }
 
   async detach(context: number): Promise<void> {
     for (const [key, point] of this.points) if (point.context === context) this.points.delete(key);
     this.detached.add(context);
+    this.#known.delete(context);
     await this.target.detach(context);
     if (this.contexts().length === 0) await this.release();
   }
@@ -387,7 +390,7 @@ export class Session implements TargetListener {
     const code = (exitCode & 0xff).toString(16).padStart(2, "0");
     const text = this.multiprocess ? `W${code};process:1` : `W${code}`;
     const running = this.#running;
-    this.#dead = true;
+    this.#ended = true;
     this.#running = false;
     if (this.nonStop) this.#notify(text);
     else if (running) this.#post(text);
@@ -410,16 +413,22 @@ export class Session implements TargetListener {
   /** `vStopped`: the debugger has the first; the next one, or OK. */
   nextNotification(): string {
     this.#notifications.shift();
+    const later = this.#notifications.length === 0 ? this.#initial.splice(0) : [];
+    // After the OK.
+    if (later.length > 0) setTimeout(() => later.forEach((text) => this.#notify(text)), 0);
     return this.#notifications[0] ?? "OK";
   }
 
   /** `?`: why the machine stands still. */
   async status(): Promise<string> {
-    if (this.#dead || !this.#attached) return "W00";
+    if (this.#ended || !this.#attached) return "W00";
     if (!this.nonStop) return this.#lastStop === null ? "W00" : await this.stopReply(this.#lastStop);
+    const [first, ...others] = await Promise.all([...this.#stopped.values()].map((event) => this.stopReply(event)));
     this.#notifications.length = 0;
-    for (const event of this.#stopped.values()) this.#notifications.push(await this.stopReply(event));
-    return this.#notifications[0] ?? "OK";
+    this.#initial = others;
+    if (first === undefined) return "OK";
+    this.#notifications.push(first);
+    return first;
   }
 
   /** A thread of one context, as stopped. */

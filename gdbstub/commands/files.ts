@@ -17,7 +17,7 @@ const STAT_BYTES = 64, REGULAR_READ_ONLY = 0o100444;
 const failed = (errno: number): Reply => `F-1,${errno.toString(16)}`;
 
 async function named(session: Session, path: string): Promise<Uint8Array | null> {
-  for (const { id, execFile } of session.contexts()) {
+  for (const { id, execFile } of session.target.contexts()) {
     if (execFile !== null && execPath(id, execFile) === path) return await session.target.execFile(id);
   }
   return null;

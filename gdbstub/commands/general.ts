@@ -53,9 +53,9 @@ const onOff = (text: string): boolean => {
 
 async function detach(session: Session, context: number | null): Promise<Reply> {
   if (session.running) return new Refusal("the machine is running", ERRNO.EINVAL);
-  const known = session.contexts().map(({ id }) => id);
-  if (context !== null && !known.includes(context)) return new Refusal(`there is no context ${context}`, ERRNO.ENOENT);
-  for (const id of context === null ? known : [context]) await session.detach(id);
+  // One that has ended in the meantime needs no more.
+  const wanted = session.contexts().map(({ id }) => id).filter((id) => context === null || id === context);
+  for (const id of wanted) await session.detach(id);
   return "OK";
 }
 
