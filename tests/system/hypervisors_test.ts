@@ -52,15 +52,18 @@ for (const [cpu, cpus] of [["cortex-a57", 1], ["cortex-a76", 2]] as const) {
   });
 }
 
-Deno.test({
-  name: "Xen boots Debian's kernel as its first domain to a shell, which powers the machine off",
-  ignore: files === null,
-  fn: async () => {
-    const run = new Run(VITRINE, ["xen"]);
-    await run.until("vitrine:/root# ", LIMIT_MS);
-    await run.type("cat /sys/hypervisor/type; poweroff -f\n");
-    assert.equal(await run.end(LIMIT_MS), 0, run.output.slice(-2000));
-    assert.match(run.output, /\(XEN\) Xen version 4/);
-    assert.match(run.output, /^xen\r?$/m);
-  },
-});
+for (const gic of [3, 2]) {
+  Deno.test({
+    name: `Xen with GICv${gic} boots Debian's kernel as its first domain to a shell, which powers the machine off`,
+    ignore: files === null,
+    fn: async () => {
+      const run = new Run(VITRINE, ["xen", "-M", `virt,gic-version=${gic},virtualization=on`]);
+      await run.until("vitrine:/root# ", LIMIT_MS);
+      await run.type("cat /sys/hypervisor/type; poweroff -f\n");
+      assert.equal(await run.end(LIMIT_MS), 0, run.output.slice(-2000));
+      assert.match(run.output, /\(XEN\) Xen version 4/);
+      assert.match(run.output, new RegExp(`\\(XEN\\) GICv${gic} initialization`));
+      assert.match(run.output, /^xen\r?$/m);
+    },
+  });
+}

@@ -96,6 +96,20 @@ const BOOTS = [
     options: ["-M", "virt,gic-version=3", "-cpu", "cortex-a57"],
     log: [/CPU: All CPU\(s\) started at EL1/],
   },
+  {
+    name: "two CPUs with GICv2, at EL1",
+    options: ["-M", "virt", "-smp", "2"],
+    log: [/CPU: All CPU\(s\) started at EL1/, /GICv2m: range.*SPI\[80:143\]/, /SMP: Total of 2 processors activated/],
+  },
+  {
+    name: "two CPUs with GICv2, at EL2: KVM finds its virtual interface",
+    options: ["-M", "virt,gic-version=2,virtualization=on", "-smp", "2"],
+    log: [
+      /GIC: Using split EOI\/Deactivate mode/,
+      /kvm \[1\]: vgic interrupt IRQ\d/,
+      /Hyp mode initialized successfully/,
+    ],
+  },
 ];
 
 for (const { name, options, log } of BOOTS) {
