@@ -30,15 +30,18 @@ export class Chain {
         0;
   }
 
-  /** The queue: one more piece. */
+  /** The queue: one more piece. Neighbours of one kind become one piece, so that the host is asked less often. */
   add(host: number, length: number, writable: boolean): void {
+    const last = this.pieces - 1, writableBefore = this.writableBytes > 0;
+    if (writable) this.writableBytes += length;
+    else this.readableBytes += length;
+    if (last >= 0 && writable === writableBefore && this.hosts[last]! + this.lengths[last]! === host) {
+      this.lengths[last]! += length;
+      return;
+    }
     this.hosts[this.pieces] = host;
     this.lengths[this.pieces++] = length;
-    if (writable) this.writableBytes += length;
-    else {
-      this.readablePieces++;
-      this.readableBytes += length;
-    }
+    if (!writable) this.readablePieces++;
   }
 
   /** Copies what the driver sent, from byte `at`, into `into`; returns how many bytes there were. */

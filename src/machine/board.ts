@@ -8,7 +8,9 @@ import { Pl011, PL011_STATE, type SerialBackend } from "../../devices/pl011.ts";
 import { Pl031, PL031_STATE } from "../../devices/pl031.ts";
 import { Pl061, PL061_STATE } from "../../devices/pl061.ts";
 import type { GuestErrors } from "../../devices/registers.ts";
-import { EmptyVirtioSlot, VIRTIO_SLOT_BYTES } from "../../devices/virtio_slot.ts";
+import type { VirtioDevice } from "../../devices/virtio/device.ts";
+import { GuestMemory } from "../../devices/virtio/memory.ts";
+import { EmptyVirtioMmio, VIRTIO_MMIO_BYTES, VirtioMmio, virtioStateBytes } from "../../devices/virtio/mmio.ts";
 import { cpuModel } from "../arch/models.ts";
 import { assert } from "../base/errors.ts";
 import type { MmioRegion, PhysicalBus } from "../memory/bus.ts";
@@ -83,7 +85,7 @@ export function makeBoard(config: Pick<MachineConfig, "board" | "cpu" | "cpuCoun
       ...Array.from({ length: VIRTIO_SLOTS }, (_, slot): BoardDevice => ({
         kind: "virtio-mmio",
         name: `virtio-mmio.${slot}`,
-        windows: [{ base: map.virtio.base + slot * VIRTIO_SLOT_BYTES, size: VIRTIO_SLOT_BYTES }],
+        windows: [{ base: map.virtio.base + slot * VIRTIO_MMIO_BYTES, size: VIRTIO_MMIO_BYTES }],
         spi: SPI.virtio + slot,
         trigger: "edge",
       })),
@@ -107,13 +109,15 @@ function gicDevices({ gicVersion, virtualization }: MachineConfig["board"]): Boa
 export interface BoardSurroundings {
   readonly bus: PhysicalBus;
   readonly memory: ArrayBufferLike;
-  /** Where the devices' state goes: `BOARD_STATE_BYTES` from here, 16-aligned. */
+  /** Where the devices' state goes: `boardStateBytes` from here, 16-aligned. */
   readonly stateBase: number;
   /** Bytes of flash 0 that are mapped as ROM, a multiple of 4 KiB. */
   readonly firmwareBytes: number;
   /** The input of the interrupt controller for a shared peripheral interrupt, counted from 0. */
   readonly line: (spi: number) => Line;
   readonly serial: SerialBackend;
+  /** By transport: the virtio device in it, if any. */
+  readonly virtio?: readonly (VirtioDevice | undefined)[];
   /** Seconds since 1970. */
   readonly wallSeconds: () => number;
   /** fw_cfg items by key and files by name, beyond what every machine has. */
@@ -148,6 +152,10 @@ export interface BoardDevices {
   readonly rtc: Pl031;
   readonly gpio: Pl061;
   readonly fwCfg: FwCfg;
+  /** The virtio transports that have a device. */
+  readonly virtio: readonly VirtioMmio[];
+  /** Whether something has come from outside that `pump` would take, serial ports aside. */
+  readonly hasInput: boolean;
   /** Presses (true) or releases the power button; a release must come some 100 ms after its press. */
   powerButton(pressed: boolean): void;
   /** Between slices: moves waiting input, output and due alarms. */
@@ -156,7 +164,11 @@ export interface BoardDevices {
 }
 
 /** State of all devices that `buildDevices` makes. */
-export const BOARD_STATE_BYTES = PL011_STATE.size + PL031_STATE.size + PL061_STATE.size + FW_CFG_STATE.size;
+export const boardStateBytes = (virtio: readonly (VirtioDevice | undefined)[]): number =>
+  virtio.reduce(
+    (bytes, device) => bytes + (device === undefined ? 0 : virtioStateBytes(device)),
+    PL011_STATE.size + PL031_STATE.size + PL061_STATE.size + FW_CFG_STATE.size,
+  );
 
 /** Builds the board's devices (all but the interrupt controller) and puts them on the bus. */
 export function buildDevices(board: Board, around: BoardSurroundings): BoardDevices {
@@ -165,15 +177,11 @@ export function buildDevices(board: Board, around: BoardSurroundings): BoardDevi
   assert(around.firmwareBytes % PAGE_BYTES === 0, "firmware consists of whole pages");
   let stateBase = around.stateBase;
   const take = (bytes: number) => (stateBase += bytes) - bytes;
+  const lineOf = ({ spi }: BoardDevice): Line => spi === undefined ? () => {} : around.line(spi);
   const place = (kind: DeviceKind) => {
     const device = board.devices.find((d) => d.kind === kind);
     assert(device !== undefined, `the board has a ${kind}`);
-    return {
-      base: device.windows[0]!.base,
-      memory,
-      guestErrors,
-      line: device.spi === undefined ? () => {} : around.line(device.spi),
-    };
+    return { base: device.windows[0]!.base, memory, guestErrors, line: lineOf(device) };
   };
   const uart = new Pl011({ ...place("pl011"), stateBase: take(PL011_STATE.size), backend: around.serial });
   const rtc = new Pl031({ ...place("pl031"), stateBase: take(PL031_STATE.size), wallSeconds: around.wallSeconds });
@@ -187,24 +195,38 @@ export function buildDevices(board: Board, around: BoardSurroundings): BoardDevi
     files: around.fwCfgFiles ?? new Map(),
   });
   for (const region of [uart, rtc, gpio, fwCfg]) add(region);
+  const guestMemory = new GuestMemory(memory, bus), virtio: VirtioMmio[] = [];
+  board.devices.filter(({ kind }) => kind === "virtio-mmio").forEach((slot, index) => {
+    const { name, windows } = slot, { base } = windows[0]!, device = around.virtio?.[index];
+    if (device === undefined) return add(new EmptyVirtioMmio(name, base, guestErrors));
+    const options = { name, base, guestErrors, memory: guestMemory, buffer: memory, line: lineOf(slot) };
+    const transport = new VirtioMmio(device, { ...options, stateBase: take(virtioStateBytes(device)) });
+    virtio.push(transport);
+    add(transport);
+  });
   for (const { kind, name, windows } of board.devices) {
-    if (kind === "virtio-mmio") add(new EmptyVirtioSlot(name, windows[0]!.base, guestErrors));
     if (kind !== "flash") continue;
     windows.forEach(({ base, size }, bank) => {
       const used = bank === 0 ? around.firmwareBytes : 0;
       if (used < size) add(new EmptyFlash(`${name}${bank}`, base + used, size - used, guestErrors));
     });
   }
+  const pumped = virtio.filter(({ device }) => device.pump !== undefined);
   return {
     uart,
     rtc,
     gpio,
     fwCfg,
+    virtio,
+    get hasInput() {
+      return virtio.some(({ device }) => device.hasInput === true);
+    },
     powerButton: (pressed) => gpio.setInput(POWER_BUTTON_PIN, pressed),
     pump: () => {
       uart.pump();
       rtc.pump();
+      for (const transport of pumped) transport.pump();
     },
-    reset: () => [uart, rtc, gpio, fwCfg].forEach((device) => device.reset()),
+    reset: () => [uart, rtc, gpio, fwCfg, ...virtio].forEach((device) => device.reset()),
   };
 }

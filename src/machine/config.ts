@@ -1,7 +1,7 @@
 // What a machine is made of, as plain data: the command line's result, what the Worker is started with, and what a
 // snapshot records. Everything in it survives JSON; absent values are null.
 
-import type { SocketOptions } from "../../devices/host/socket.ts";
+import type { SocketAddress, SocketOptions } from "../../devices/host/socket.ts";
 import type { UdpOptions } from "../../devices/host/udp.ts";
 import type { Feature } from "../arch/features.ts";
 import type { TraceFormat, TraceGroup } from "../base/trace.ts";
@@ -107,6 +107,48 @@ export interface ChardevConfig {
   readonly log: { readonly path: string; readonly append: boolean } | null;
 }
 
+/** Where a disk is. */
+export type DriveSource =
+  | { readonly kind: "file"; readonly path: string }
+  | { readonly kind: "nbd"; readonly address: SocketAddress; readonly exportName: string };
+
+/** `-drive`: a disk. */
+export interface DriveConfig {
+  readonly id: string;
+  readonly source: DriveSource;
+  /** Null: what the file looks like. */
+  readonly format: "raw" | "qcow2" | null;
+  readonly readOnly: boolean;
+  /** What is written goes to a temporary overlay. */
+  readonly snapshot: boolean;
+  /** Discards reach the image. */
+  readonly discard: boolean;
+  /** Writes may be lost before a flush, until the guest says otherwise. */
+  readonly writeBack: boolean;
+  /** Flushes do nothing. */
+  readonly unsafe: boolean;
+}
+
+/** `-device virtio-*-device`. The order is that of the command line. */
+export type VirtioConfig =
+  & {
+    /** What the user calls it; "" for nothing. */
+    readonly id: string;
+    /** The transport that was asked for; null takes the highest one that is free, as QEMU does. */
+    readonly slot: number | null;
+  }
+  & (
+    | { readonly kind: "rng" }
+    | {
+      readonly kind: "blk";
+      /** The id of its drive. */
+      readonly drive: string;
+      readonly serial: string;
+      readonly queues: number;
+      readonly queueSize: number;
+    }
+  );
+
 /** `-icount`: virtual time follows the instruction count. */
 export interface IcountConfig {
   /** An instruction takes 2 ** shift nanoseconds. */
@@ -153,6 +195,8 @@ export interface MachineConfig {
   readonly serial: string;
   /** The byte that begins an escape on a multiplexed character device; 0 for none. */
   readonly escapeKey: number;
+  readonly drives: readonly DriveConfig[];
+  readonly virtio: readonly VirtioConfig[];
   /** PSCI SYSTEM_RESET does what SYSTEM_OFF does. */
   readonly noReboot: boolean;
   /** PSCI SYSTEM_OFF stops the machine and does not end the run. */
@@ -201,6 +245,8 @@ export type WorkerMessage =
   | { readonly kind: "ready" }
   /** The guest powered off, or reset with `-no-reboot`: the exit code of the program. */
   | { readonly kind: "exit"; readonly code: number }
+  /** Something that the user should know, which does not end the run. */
+  | { readonly kind: "notice"; readonly line: string }
   /** The machine cannot be built from this input: one line. */
   | { readonly kind: "error"; readonly message: string }
   /** The program itself failed: an error with its stack. */

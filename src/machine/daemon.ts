@@ -94,7 +94,13 @@ export async function runMachine(config: MachineConfig, options: DaemonOptions =
   try {
     stopOnSignals(outcome, cleanup);
     // First, since it loads the machine's code while the files are read.
-    const worker = startWorker(options.workerUrl ?? new URL("./worker.ts", import.meta.url), config, outcome, cleanup);
+    const worker = startWorker(
+      options.workerUrl ?? new URL("./worker.ts", import.meta.url),
+      config,
+      outcome,
+      cleanup,
+      notice,
+    );
     const images = await readImages(config);
     const logSetup = await setUpLog(config, images);
     const memory = createMemory(config);
@@ -127,7 +133,7 @@ export async function runMachine(config: MachineConfig, options: DaemonOptions =
 
     let workerEnded = false;
     worker.addEventListener("message", ({ data }: MessageEvent<WorkerMessage>) => {
-      workerEnded ||= data.kind !== "ready";
+      workerEnded ||= data.kind !== "ready" && data.kind !== "notice";
       channel.daemonBell.ring();
     });
     const pumps = [output, trace, log, input];
@@ -182,7 +188,13 @@ function stopOnSignals(outcome: Outcome, cleanup: Cleanup): void {
   }
 }
 
-function startWorker(url: URL, config: MachineConfig, outcome: Outcome, cleanup: Cleanup): Worker {
+function startWorker(
+  url: URL,
+  config: MachineConfig,
+  outcome: Outcome,
+  cleanup: Cleanup,
+  notice: (line: string) => void,
+): Worker {
   const worker = new Worker(url, { type: "module", name: "machine" });
   cleanup.add(() => worker.terminate());
   worker.onerror = (event) => {
@@ -192,6 +204,9 @@ function startWorker(url: URL, config: MachineConfig, outcome: Outcome, cleanup:
   worker.onmessage = ({ data }: MessageEvent<WorkerMessage>) => {
     switch (data.kind) {
       case "ready":
+        break;
+      case "notice":
+        notice(data.line);
         break;
       case "exit":
         outcome.exit(data.code);

@@ -24,7 +24,7 @@ import { Mmu } from "../mmu/access.ts";
 import { featuresFromId } from "../mmu/controls.ts";
 import { GenericTimers } from "../timer/generic_timer.ts";
 import type { SerialBackend } from "../../devices/pl011.ts";
-import { BOARD_STATE_BYTES, type BoardDevices, buildDevices, cpuAffinity, makeBoard } from "./board.ts";
+import { type BoardDevices, boardStateBytes, buildDevices, cpuAffinity, makeBoard } from "./board.ts";
 import { featuresLeftOut, type MachineConfig, type MachineImages } from "./config.ts";
 import type { RandomBytes } from "./device_tree.ts";
 import { faultSink, machineEnvironment } from "./environment.ts";
@@ -35,10 +35,14 @@ import { Scheduler, SCHEDULER_STATE } from "./scheduler.ts";
 import { countCalls } from "./stats.ts";
 import { DEVICE_ACCESS, GUEST_ERROR, placeOf, traceBlock, UNMAPPED } from "./tracing.ts";
 
+import { type Drives, makeVirtioDevices } from "./virtio.ts";
+
 /** What a machine is handed. */
 export interface Surroundings {
   readonly memory: WebAssembly.Memory;
   readonly serial: SerialBackend;
+  /** The disks that the configuration names. */
+  readonly drives?: Drives;
   readonly clock: Clock;
   /** Seconds since 1970. */
   readonly wallSeconds: () => number;
@@ -66,6 +70,8 @@ export class Machine {
   readonly onBlock: ((vcpu: Vcpu) => void) | undefined;
   /** State of everything but vCPUs and RAM: interrupt controller, devices, scheduler. */
   readonly deviceWords: Uint32Array;
+  /** Told of every reset, when it is done; the debugger's. */
+  wasReset: () => void = () => {};
   #power: Power = "on";
 
   /** Builds the machine and resets it. Throws HostError when the images do not fit. */
@@ -117,7 +123,8 @@ export class Machine {
       rearmed: (cpu) => this.scheduler.rearmed(cpu),
     });
     const stateBase = HOST_MAP.devices.base + Math.ceil(GIC_STATE_BYTES / 4096) * 4096;
-    const schedulerBase = stateBase + BOARD_STATE_BYTES,
+    const virtio = makeVirtioDevices(config, { random: around.random, drives: around.drives ?? new Map() });
+    const schedulerBase = stateBase + boardStateBytes(virtio),
       stateBytes = schedulerBase + SCHEDULER_STATE.size - HOST_MAP.devices.base;
     assert(stateBytes <= HOST_MAP.devices.size, "the devices' state has room");
     this.deviceWords = new Uint32Array(buffer, HOST_MAP.devices.base, stateBytes / 4);
@@ -129,6 +136,7 @@ export class Machine {
       firmwareBytes: this.plan.firmwareBytes,
       line: (spi) => this.gic.spi(spi),
       serial: around.serial,
+      virtio,
       wallSeconds: around.wallSeconds,
       fwCfgItems: this.plan.fwCfgItems,
       guestErrors,
@@ -200,6 +208,7 @@ export class Machine {
       this.timers.update(index);
     }
     this.scheduler.reset();
+    this.wasReset();
   }
 
   /** "off" or "reset": the guest asks for that, and the owner acts on it between slices. */

@@ -7,6 +7,7 @@ import { chardevConfig } from "./options/chardev.ts";
 import { timeConfig } from "./options/time.ts";
 import { type Option, within } from "./options/declare.ts";
 import { traceConfig, traceHelp } from "./options/observe.ts";
+import { virtioConfig } from "./options/virtio.ts";
 import { type Draft, LINUX_OPTIONS, newDraft, OPTIONS } from "./options/table.ts";
 
 export const VERSION = "0.1.0";
@@ -91,6 +92,7 @@ export function completeConfig(draft: Draft): MachineConfig {
     bios: draft.bios,
     loaders: draft.loaders,
     ...chardevConfig(draft),
+    ...virtioConfig(draft),
     noReboot: draft.noReboot,
     noShutdown: draft.noShutdown,
     ...timeConfig(draft),
@@ -163,7 +165,15 @@ const spelling = (option: Option<Draft>) =>
 function rows(option: Option<Draft>): [string, string][] {
   const head: [string, string] = [`${spelling(option)}${option.form === null ? "" : ` ${option.form}`}`, option.help];
   const fields = Object.entries(option.fields).filter(([, field]) => field.value.form !== option.form?.split("[,")[0]);
-  return [head, ...fields.map(([name, field]): [string, string] => [`  ${name}=${field.value.form}`, field.help])];
+  const variants = (option.variants ?? []).flatMap((variant): [string, string][] => [
+    [`  ${variant.names[0]}`, variant.help],
+    ...Object.entries(variant.fields).map(([name, field]): [string, string] => [
+      `    ${name}=${field.value.form}`,
+      field.help,
+    ]),
+  ]);
+  const subOptions = fields.map(([name, field]): [string, string] => [`  ${name}=${field.value.form}`, field.help]);
+  return [head, ...subOptions, ...variants];
 }
 
 export function helpText(): string {
@@ -185,9 +195,9 @@ export function helpText(): string {
 /** The README's table of options. */
 export function optionsMarkdown(): string {
   const cell = (words: string) => words.replaceAll("|", "\\|");
-  const line = ([left, right]: [string, string]) =>
-    left.startsWith("  ")
-      ? `| &emsp;\`${cell(left.trim())}\` | ${cell(right)} |`
-      : `| \`${cell(left)}\` | ${cell(right)} |`;
+  const line = ([left, right]: [string, string]) => {
+    const indent = "&emsp;".repeat((left.length - left.trimStart().length) / 2);
+    return `| ${indent}\`${cell(left.trim())}\` | ${cell(right)} |`;
+  };
   return ["| option | meaning |", "| --- | --- |", ...OPTIONS.flatMap(rows).map(line)].join("\n");
 }

@@ -16,6 +16,7 @@ import { Machine } from "./machine.ts";
 import { startOfRtc } from "./options/time.ts";
 import { Runner } from "./runner.ts";
 import { tracerOf } from "./tracing.ts";
+import { openDrives } from "./virtio.ts";
 
 const tell = (message: WorkerMessage) => self.postMessage(message);
 
@@ -65,7 +66,9 @@ function run(message: StartMessage) {
   const channel = new Channel(memory.buffer as SharedArrayBuffer, HOST_MAP.channel.base, HOST_MAP.channel.size);
   const gate = inputGate(message, channel);
   const clock = config.icount === null ? hostClock() : new InstructionClock(config.icount.shift);
+  const drives = openDrives(config.drives, (line) => tell({ kind: "notice", line }));
   const machine = new Machine(config, images, {
+    drives,
     memory,
     clock,
     wallSeconds: rtcSeconds(config.rtc, clock),
@@ -74,9 +77,9 @@ function run(message: StartMessage) {
     serial: serialBackend(config, channel, gate),
   });
   if (config.dumpDtb !== null) return tell({ kind: "dtb", bytes: machine.plan.deviceTree });
-  const { uart } = machine.devices;
+  const { devices, devices: { uart } } = machine;
   const idle = () =>
-    !channel.hasRequests && !(uart.canReceive && channel.uartInput.length > 0) &&
+    !channel.hasRequests && !devices.hasInput && !(uart.canReceive && channel.uartInput.length > 0) &&
     !(uart.state.transmitCount > 0 && channel.uartOutput.space > 0);
   const runner = new Runner(machine, clock, config, gate, {
     takeRequests: () => channel.hasRequests ? channel.takeRequests() : 0,
@@ -86,6 +89,7 @@ function run(message: StartMessage) {
   });
   tell({ kind: "ready" });
   runner.run();
+  for (const drive of drives.values()) drive.close();
   tell({ kind: "exit", code: 0 });
 }
 

@@ -157,7 +157,7 @@ const MISTAKES: [string, RegExp][] = [
   ["-smp cpus=1,dies=2", /sub-option "dies" is not known/],
   ["-append x", /^option -append needs -kernel/],
   ["-initrd x", /^option -initrd needs -kernel/],
-  ["-device virtio-net-device", /^option -device: "virtio-net-device" is not one of loader/],
+  ["-device virtio-gpu-device", /^option -device: "virtio-gpu-device" is not one of loader/],
   ["-device loader", /^option -device: loader: needs addr/],
   ["-device loader,addr=1,data=256,data-len=1", /data does not fit in 1 bytes/],
   ["-device loader,addr=1,data=1,data-len=9", /data-len: "9" is not from 1 to 8/],

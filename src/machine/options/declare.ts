@@ -22,6 +22,17 @@ export interface Option<D> {
   /** Sub-options, for help and completions. */
   readonly fields: Fields;
   readonly choices: readonly string[];
+  /** What the argument's first word can be, where that decides which sub-options there are. */
+  readonly variants?: readonly Variant<D>[];
+  readonly apply: (draft: D, argument: string) => void;
+}
+
+/** One kind of thing that an option can add, with sub-options of its own. */
+export interface Variant<D> {
+  /** The first is the one that help and messages use. */
+  readonly names: readonly [string, ...string[]];
+  readonly help: string;
+  readonly fields: Fields;
   readonly apply: (draft: D, argument: string) => void;
 }
 
@@ -97,6 +108,48 @@ export function fieldsOption<D, const F extends Fields>(
     choices: fields[implied]!.value.choices ?? [],
     apply(draft, argument) {
       apply(draft, readFields(fields, implied, argument, bare));
+    },
+  };
+}
+
+/** One kind of what a `variantsOption` adds. */
+export function variant<D, const F extends Fields>(
+  names: string,
+  fields: F,
+  help: string,
+  apply: (draft: D, given: Given<F>) => void,
+): Variant<D> {
+  const all = namesOf(names);
+  return {
+    names: all,
+    help,
+    fields,
+    apply: (draft, argument) =>
+      within(all[0], () => apply(draft, argument === "" ? {} : readFields(fields, null, argument))),
+  };
+}
+
+/** An option whose argument is `KIND[,key=value…]`; the kind may be given as `implied=KIND`, too. */
+export function variantsOption<D>(
+  names: string,
+  implied: string,
+  help: string,
+  variants: readonly Variant<D>[],
+): Option<D> {
+  const kinds = variants.map((v) => v.names[0]);
+  return {
+    names: namesOf(names),
+    form: `${implied.toUpperCase()}[,NAME=VALUE…]`,
+    help,
+    fields: {},
+    choices: kinds,
+    variants,
+    apply(draft, argument) {
+      const comma = argument.indexOf(","), first = comma < 0 ? argument : argument.slice(0, comma);
+      const kind = first.startsWith(`${implied}=`) ? first.slice(implied.length + 1) : first;
+      const found = variants.find((v) => v.names.includes(kind));
+      if (found === undefined) throw new UsageError(`"${kind}" is not one of ${kinds.join(", ")}`);
+      found.apply(draft, comma < 0 ? "" : argument.slice(comma + 1));
     },
   };
 }

@@ -10,17 +10,28 @@ import {
   type CpuFeature,
   type CpuModel,
   type IcountConfig,
-  type LoaderConfig,
   type RtcConfig,
 } from "../config.ts";
 import { type ChardevDraft, chardevOptions, newChardevDraft } from "./chardev.ts";
-import { type Field, field, fieldsOption, flag, type Given, later, type Option, option } from "./declare.ts";
+import {
+  type Field,
+  field,
+  fieldsOption,
+  flag,
+  type Given,
+  later,
+  type Option,
+  option,
+  variantsOption,
+} from "./declare.ts";
+import { type LoaderDraft, loaderDrivers, newLoaderDraft } from "./loader.ts";
 import { newObserveDraft, type ObserveDraft, observeOptions } from "./observe.ts";
 import { ICOUNT_FIELDS, icountOf, RTC_BASE } from "./time.ts";
-import { ADDRESS, choice, count, FILE, onOff, RAM_SIZE, U64, type ValueKind, WORDS } from "./values.ts";
+import { newVirtioDraft, type VirtioDraft, virtioDrivers, virtioOptions } from "./virtio.ts";
+import { choice, count, FILE, onOff, RAM_SIZE, type ValueKind, WORDS } from "./values.ts";
 
 /** What the options say, before defaults. */
-export interface Draft extends ObserveDraft, ChardevDraft {
+export interface Draft extends ObserveDraft, ChardevDraft, LoaderDraft, VirtioDraft {
   /** `-M virt` was said, so QEMU's defaults hold. */
   explicitBoard: boolean;
   gicVersion: 2 | 3 | null;
@@ -35,7 +46,6 @@ export interface Draft extends ObserveDraft, ChardevDraft {
   append: string | null;
   dtb: string | null;
   bios: string | null;
-  loaders: LoaderConfig[];
   noReboot: boolean;
   noShutdown: boolean;
   icount: IcountConfig | null;
@@ -62,8 +72,9 @@ export const newDraft = (): Draft => ({
   append: null,
   dtb: null,
   bios: null,
-  loaders: [],
   ...newChardevDraft(),
+  ...newLoaderDraft(),
+  ...newVirtioDraft(),
   noReboot: false,
   noShutdown: false,
   icount: null,
@@ -133,66 +144,6 @@ function applySmp(draft: Draft, { cpus, maxcpus, sockets, cores, threads }: Give
   draft.cpuCount = number;
 }
 
-const LOADER_FIELDS = {
-  driver: field(choice("loader", "guest-loader"), "the device"),
-  file: field(FILE, "an ELF, gzip or raw image to put into memory"),
-  addr: field(ADDRESS, "where to put it; without file and data, where the CPU starts"),
-  "force-raw": field(onOff, "take the file's bytes as they are"),
-  data: field(U64, "a value to put into memory"),
-  "data-len": field(count("1…8", 1, 8), "its size in bytes"),
-  "data-be": field(onOff, "store it big-endian"),
-  kernel: field(
-    FILE,
-    "guest-loader: the kernel of a hypervisor's first guest, put at addr and named in the device tree",
-  ),
-  initrd: field(FILE, "guest-loader: its initial RAM disk"),
-  bootargs: field(WORDS, "guest-loader: the kernel's command line"),
-  "cpu-num": field(count("N", 0, MAX_CPUS - 1), "the CPU that starts there"),
-};
-
-function applyGuestLoader(draft: Draft, given: Given<typeof LOADER_FIELDS>): void {
-  const { addr, kernel, initrd, bootargs } = given, file = kernel ?? initrd;
-  const known = ["driver", "addr", "kernel", "initrd", "bootargs"],
-    other = Object.keys(given).find((name) => !known.includes(name));
-  if (other !== undefined) throw new UsageError(`guest-loader: ${other} belongs to loader`);
-  if (addr === undefined) throw new UsageError("guest-loader: needs addr");
-  if (file === undefined || (kernel !== undefined && initrd !== undefined)) {
-    throw new UsageError("guest-loader: needs one of kernel and initrd");
-  }
-  if (bootargs !== undefined && kernel === undefined) throw new UsageError("guest-loader: bootargs needs kernel");
-  const role = kernel === undefined ? "ramdisk" : "kernel";
-  draft.loaders.push({ kind: "guest", file, address: addr, role, bootargs: bootargs ?? null });
-}
-
-function applyLoader(draft: Draft, given: Given<typeof LOADER_FIELDS>): void {
-  if (given.driver === undefined) throw new UsageError("needs a device: loader or guest-loader");
-  if (given.driver === "guest-loader") return applyGuestLoader(draft, given);
-  for (const name of ["kernel", "initrd", "bootargs"] as const) {
-    if (given[name] !== undefined) throw new UsageError(`loader: ${name} belongs to guest-loader`);
-  }
-  const { file, addr, data } = given, dataBytes = given["data-len"], cpu = given["cpu-num"] ?? null;
-  if (file !== undefined) {
-    if (data !== undefined || dataBytes !== undefined) throw new UsageError("loader: file and data exclude each other");
-    const raw = given["force-raw"] === true;
-    if (raw && addr === undefined) throw new UsageError("loader: force-raw needs addr");
-    draft.loaders.push({ kind: "file", file, address: addr ?? null, cpu, raw });
-    return;
-  }
-  if (given["force-raw"] !== undefined) throw new UsageError("loader: force-raw needs file");
-  if (addr === undefined) throw new UsageError("loader: needs addr");
-  if (data !== undefined) {
-    if (dataBytes === undefined) throw new UsageError("loader: data needs data-len");
-    if (cpu !== null) throw new UsageError("loader: data and cpu-num exclude each other");
-    const bytes = Array.from({ length: dataBytes }, (_, n) => Number(data >> BigInt(8 * n) & 0xffn));
-    if (data >> BigInt(8 * dataBytes) !== 0n) throw new UsageError(`loader: data does not fit in ${dataBytes} bytes`);
-    draft.loaders.push({ kind: "data", address: addr, bytes: given["data-be"] === true ? bytes.reverse() : bytes });
-    return;
-  }
-  if (dataBytes !== undefined || given["data-be"] !== undefined) throw new UsageError("loader: data-len needs data");
-  if (cpu === null) throw new UsageError("loader: needs file, data or cpu-num");
-  draft.loaders.push({ kind: "start", address: addr, cpu });
-}
-
 function applyIcount(draft: Draft, given: Given<typeof ICOUNT_FIELDS>): void {
   draft.icount = icountOf(given);
   const { rr, rrfile } = given;
@@ -245,13 +196,8 @@ export const OPTIONS: readonly Option<Draft>[] = [
   option("bios", FILE, "firmware for the flash at address 0", (draft: Draft, file) => {
     draft.bios = file;
   }),
-  fieldsOption(
-    "device",
-    "driver",
-    LOADER_FIELDS,
-    "put a file or a value into memory, or set where a CPU starts",
-    applyLoader,
-  ),
+  variantsOption("device", "driver", "a device", [...loaderDrivers<Draft>(), ...virtioDrivers<Draft>()]),
+  ...virtioOptions<Draft>(),
   ...chardevOptions<Draft>(),
   flag("no-reboot", "exit when the guest resets", (draft: Draft) => {
     draft.noReboot = true;

@@ -1,0 +1,127 @@
+// `-device virtio-*-device`: the devices in the board's virtio-mmio transports, and what they need of other options.
+
+import { UsageError } from "../../base/errors.ts";
+import type { DriveConfig, VirtioConfig } from "../config.ts";
+import { VIRTIO_SLOTS } from "../memory_map.ts";
+import { field, type Given, type Option, type Variant, variant, variantsOption } from "./declare.ts";
+import { type DriveDraft, driveOptions, newDriveDraft } from "./drive.ts";
+import { count, FILE, text, type ValueKind } from "./values.ts";
+
+export interface VirtioDraft extends DriveDraft {
+  virtio: VirtioConfig[];
+  /** Sources of randomness that were named. */
+  rngObjects: string[];
+}
+export const newVirtioDraft = (): VirtioDraft => ({ ...newDriveDraft(), virtio: [], rngObjects: [] });
+
+const SLOT: ValueKind<number> = {
+  form: "virtio-mmio-bus.N",
+  parse(value) {
+    const slot = /^virtio-mmio-bus\.(\d+)$/.exec(value)?.[1];
+    if (slot === undefined || Number(slot) >= VIRTIO_SLOTS) {
+      throw new UsageError(`"${value}" is not virtio-mmio-bus.0 to virtio-mmio-bus.${VIRTIO_SLOTS - 1}`);
+    }
+    return Number(slot);
+  },
+};
+
+/** Sub-options of every virtio device. */
+export const VIRTIO_FIELDS = {
+  id: field(text("ID"), "its name"),
+  bus: field(SLOT, "the transport (the highest one that is free)"),
+};
+/** What they say. */
+export const virtioCommon = ({ id, bus }: Given<typeof VIRTIO_FIELDS>): { id: string; slot: number | null } => ({
+  id: id ?? "",
+  slot: bus ?? null,
+});
+
+const MOST_QUEUES = 16, QUEUE_SIZE = 256;
+const POWER_OF_TWO: ValueKind<number> = {
+  form: "4…1024",
+  parse(value) {
+    const size = count("4…1024", 4, 1024).parse(value);
+    if (!Number.isInteger(Math.log2(size))) throw new UsageError(`"${value}" is not a power of two`);
+    return size;
+  },
+};
+
+const BLK_FIELDS = {
+  drive: field(text("ID"), "its -drive"),
+  serial: field(text("TEXT"), "serial number, at most 20 bytes"),
+  "num-queues": field(count(`1…${MOST_QUEUES}`, 1, MOST_QUEUES), "number of queues (1)"),
+  "queue-size": field(POWER_OF_TWO, `entries of each queue (${QUEUE_SIZE})`),
+  ...VIRTIO_FIELDS,
+};
+
+const blk = (drive: string, serial = "", queues = 1, queueSize = QUEUE_SIZE) =>
+  ({ kind: "blk", drive, serial, queues, queueSize }) as const;
+
+function addBlk(draft: VirtioDraft, given: Given<typeof BLK_FIELDS>): void {
+  const { drive, serial } = given;
+  if (drive === undefined) throw new UsageError("needs drive");
+  draft.virtio.push({ ...virtioCommon(given), ...blk(drive, serial, given["num-queues"], given["queue-size"]) });
+}
+
+const RNG_FIELDS = { rng: field(text("ID"), "its -object (the host's random numbers)"), ...VIRTIO_FIELDS };
+
+function addRng(draft: VirtioDraft, given: Given<typeof RNG_FIELDS>): void {
+  const { rng } = given;
+  if (rng !== undefined && !draft.rngObjects.includes(rng)) throw new UsageError(`there is no -object with id=${rng}`);
+  draft.virtio.push({ ...virtioCommon(given), kind: "rng" });
+}
+
+export function virtioDrivers<D extends VirtioDraft>(): readonly Variant<D>[] {
+  return [
+    variant("virtio-blk-device virtio-blk", BLK_FIELDS, "a disk", addBlk),
+    variant("virtio-rng-device virtio-rng", RNG_FIELDS, "random numbers", addRng),
+  ];
+}
+
+const OBJECT_FIELDS = { id: field(text("ID"), "its name") };
+function addRngObject(draft: VirtioDraft, { id }: { id?: string }): void {
+  if (id === undefined) throw new UsageError("needs id");
+  draft.rngObjects.push(id);
+}
+
+export function virtioOptions<D extends VirtioDraft>(): readonly Option<D>[] {
+  return [
+    ...driveOptions<D>(),
+    variantsOption("object", "qom-type", "something that a device uses", [
+      variant("rng-builtin", OBJECT_FIELDS, "random numbers, the host's or those of -seed", addRngObject),
+      variant(
+        "rng-random",
+        { ...OBJECT_FIELDS, filename: field(FILE, "accepted") },
+        "the same",
+        addRngObject,
+      ),
+    ]),
+  ];
+}
+
+/** Their part of the configuration: devices with what they need, each drive for one device. */
+export function virtioConfig(draft: VirtioDraft): { drives: DriveConfig[]; virtio: VirtioConfig[] } {
+  const { drives } = draft;
+  const board = draft.boardDrives.map(({ drive, serial }): VirtioConfig => ({
+    id: "",
+    slot: null,
+    ...blk(drive, serial),
+  }));
+  const virtio = [...draft.virtio, ...board], used = new Set<string>(), slots = new Set<number>();
+  for (const device of virtio) {
+    if (device.slot !== null && slots.has(device.slot)) {
+      throw new UsageError(`option -device: virtio-mmio-bus.${device.slot} has two devices`);
+    }
+    if (device.slot !== null) slots.add(device.slot);
+    if (device.kind !== "blk") continue;
+    if (!drives.some(({ id }) => id === device.drive)) {
+      throw new UsageError(`option -device: virtio-blk-device: there is no -drive with id=${device.drive}`);
+    }
+    if (used.has(device.drive)) throw new UsageError(`option -device: drive ${device.drive} has two devices`);
+    used.add(device.drive);
+  }
+  if (virtio.length > VIRTIO_SLOTS) {
+    throw new UsageError(`${virtio.length} virtio devices are too many: ${VIRTIO_SLOTS} is the most`);
+  }
+  return { drives, virtio };
+}

@@ -1,0 +1,77 @@
+// The virtio devices of a configuration: which transport each is in, and what stands behind it on the host.
+
+import { type Image, ImageBackend, openRaw } from "../../devices/host/image.ts";
+import type { BlockBackend } from "../../devices/virtio/block_backend.ts";
+import { VirtioBlk } from "../../devices/virtio/blk.ts";
+import type { VirtioDevice } from "../../devices/virtio/device.ts";
+import { VirtioRng } from "../../devices/virtio/rng.ts";
+import { assert, HostError } from "../base/errors.ts";
+import type { DriveConfig, MachineConfig, VirtioConfig } from "./config.ts";
+import type { RandomBytes } from "./device_tree.ts";
+import { VIRTIO_SLOTS } from "./memory_map.ts";
+
+/** The host's side of disks, by their ids. */
+export type Drives = ReadonlyMap<string, BlockBackend>;
+
+/**
+ * By transport, lowest address first: the device there, if any. As on QEMU's board the first device takes the transport
+ * with the highest address, so that Linux, which looks at the lowest one first, counts them backwards.
+ */
+export function virtioSlots(configs: readonly VirtioConfig[]): (VirtioConfig | undefined)[] {
+  const slots = new Array<VirtioConfig | undefined>(VIRTIO_SLOTS).fill(undefined);
+  for (const config of configs) if (config.slot !== null) slots[config.slot] = config;
+  for (const config of configs) {
+    if (config.slot !== null) continue;
+    const free = slots.lastIndexOf(undefined);
+    assert(free >= 0, "there are no more devices than transports");
+    slots[free] = config;
+  }
+  return slots;
+}
+
+/** What the devices are handed. */
+export interface VirtioSurroundings {
+  readonly random: RandomBytes;
+  readonly drives: Drives;
+}
+
+/** The devices by their transports. */
+export function makeVirtioDevices(config: MachineConfig, around: VirtioSurroundings): (VirtioDevice | undefined)[] {
+  return virtioSlots(config.virtio).map((device) => device && makeDevice(device, config, around));
+}
+
+function makeDevice(device: VirtioConfig, config: MachineConfig, { random, drives }: VirtioSurroundings): VirtioDevice {
+  switch (device.kind) {
+    case "rng":
+      return new VirtioRng(random);
+    case "blk": {
+      const { serial, queues, queueSize } = device;
+      const drive = config.drives.find(({ id }) => id === device.drive), backend = drives.get(device.drive);
+      assert(drive !== undefined && backend !== undefined, `drive ${device.drive} is open`);
+      return new VirtioBlk({ backend, serial, queues, queueSize, writeCache: drive.writeBack });
+    }
+  }
+}
+
+/** Opens all disks; `warn` is told of what the host refuses later. Throws HostError, with none of them open. */
+export function openDrives(configs: readonly DriveConfig[], warn: (line: string) => void): Map<string, BlockBackend> {
+  const drives = new Map<string, BlockBackend>();
+  try {
+    for (const config of configs) drives.set(config.id, openDrive(config, (line) => warn(`${config.id}: ${line}`)));
+  } catch (error) {
+    for (const drive of drives.values()) drive.close();
+    throw error;
+  }
+  return drives;
+}
+
+function openDrive(config: DriveConfig, warn: (line: string) => void): BlockBackend {
+  const { discard, unsafe } = config;
+  return new ImageBackend(openImage(config), { discard, unsafe, warn });
+}
+
+function openImage({ source, format, readOnly, snapshot }: DriveConfig): Image {
+  if (source.kind === "nbd") throw new HostError("cannot open an NBD server: not implemented yet");
+  if (format === "qcow2" || snapshot) throw new HostError(`cannot open ${source.path}: qcow2 is not implemented yet`);
+  return openRaw(source.path, readOnly);
+}
