@@ -55,17 +55,14 @@ export class CodeCache {
     this.#u16 = new Uint16Array(buffer);
     this.#words = { u16: this.#u16, u32: this.#u32 };
   }
-  #mapIndex(hostPage: number): number {
-    return (HOST_MAP.codeMap.base + ((hostPage - HOST_MAP.ram.base) / PAGE_BYTES) * 4) >>> 2;
-  }
   /** Whether the page at this host address has predecoded code. */
   isCodePage(hostPage: number): boolean {
-    const entry = this.#u32[this.#mapIndex(hostPage)]!;
+    const entry = this.#u32[mapIndex(hostPage)]!;
     return entry !== 0 && (entry & DORMANT) === 0;
   }
   /** Address of the records of the page at this host address; they are made if there are none. */
   recordsFor(hostPage: number): number {
-    const index = this.#mapIndex(hostPage), found = this.#u32[index]!;
+    const index = mapIndex(hostPage), found = this.#u32[index]!;
     if (found) return (found & ~DORMANT) >>> 0;
     if (this.#used === CAPACITY) this.flush();
     const base = HOST_MAP.codePool.base + this.#used++ * STRIDE;
@@ -82,23 +79,7 @@ export class CodeCache {
   }
   /** The guest, a device or a debugger wrote to `bytes` bytes at this host address. */
   invalidate(hostAddress: number, bytes: number) {
-    const end = hostAddress + bytes;
-    for (let at = hostAddress - (hostAddress % 4); at < end;) {
-      const inPage = at % PAGE_BYTES, page = at - inPage, index = this.#mapIndex(page), records = this.#u32[index]!;
-      const stop = Math.min(end, page + PAGE_BYTES);
-      if (records !== 0 && (records & DORMANT) === 0) {
-        const stores = endRecord(records) + END.STORES;
-        if (++this.#u32[stores]! > DORMANT_AFTER) {
-          this.#u32.fill(0, records >>> 2, (records + RECORDS * RECORD_BYTES) >>> 2);
-          this.#u32[index] = records | DORMANT;
-        } else {
-          for (let offset = inPage; page + offset < stop; offset += 4) {
-            this.#u32[(records + offset * 4) >>> 2] = HANDLER.UNDECODED;
-          }
-        }
-      }
-      at = page + PAGE_BYTES;
-    }
+    invalidateCode(this.#u32, hostAddress, bytes);
   }
   /** Drops all predecoded pages. */
   flush() {
@@ -120,7 +101,7 @@ export class CodeCache {
     const first = (record - base) / RECORD_BYTES, end = endRecord(base), hostPage = this.#u32[end + END.HOST_PAGE]!;
     assert(first < RECORDS && hostPage, "a record of a predecoded page");
     this.#u32[end + END.STORES] = 0;
-    const index = this.#mapIndex(hostPage);
+    const index = mapIndex(hostPage);
     if (this.#u32[index]! & DORMANT) {
       this.#u32[index] = base;
       this.protect(hostPage);
@@ -228,6 +209,31 @@ export function writeRecord(
   }
   u16[at >>> 1] = number;
 }
+
+/** Empties the records of words that were written to, in whatever thread: `u32` is the shared memory. */
+export function invalidateCode(u32: Uint32Array, hostAddress: number, bytes: number): void {
+  const end = hostAddress + bytes;
+  for (let at = hostAddress - (hostAddress % 4); at < end;) {
+    const inPage = at % PAGE_BYTES, page = at - inPage, index = mapIndex(page), records = u32[index]!;
+    const stop = Math.min(end, page + PAGE_BYTES);
+    if (records !== 0 && (records & DORMANT) === 0) {
+      const stores = endRecord(records) + END.STORES;
+      if (++u32[stores]! > DORMANT_AFTER) {
+        u32.fill(0, records >>> 2, (records + RECORDS * RECORD_BYTES) >>> 2);
+        u32[index] = records | DORMANT;
+      } else {
+        for (let offset = inPage; page + offset < stop; offset += 4) {
+          u32[(records + offset * 4) >>> 2] = HANDLER.UNDECODED;
+        }
+      }
+    }
+    at = page + PAGE_BYTES;
+  }
+}
+
+/** Where codeMap has the entry of a page of RAM. */
+const mapIndex = (hostPage: number): number =>
+  (HOST_MAP.codeMap.base + ((hostPage - HOST_MAP.ram.base) / PAGE_BYTES) * 4) >>> 2;
 
 /** Word index of the end record. */
 const endRecord = (base: number): number => (base + RECORDS * RECORD_BYTES) >>> 2;
