@@ -13,8 +13,8 @@ const PAGE_BYTES = 4096n;
 const CHUNK_BYTES = 0x40000;
 /** A search gives up after so many unmapped pages in a row. */
 const MAX_UNMAPPED_PAGES = 0x10000;
-/** After so many chunks the event loop gets its turn, so that a break can be seen. */
-const CHUNKS_PER_TURN = 16;
+/** After so much work the event loop gets its turn, so that a break can be seen. */
+const WORK_PER_TURN = 1024, CHUNK_WORK = 64, UNMAPPED_WORK = 1;
 /** Longer patterns cannot come in a packet; this keeps the chunks' overlap small. */
 const MAX_PATTERN_BYTES = 0x10000;
 
@@ -52,19 +52,24 @@ async function search(session: Session, packet: PacketReader): Promise<Reply> {
   if (pattern.length === 0 || pattern.length > MAX_PATTERN_BYTES) throw new MalformedPacket("the pattern's length");
   const buffer = new Uint8Array(CHUNK_BYTES + pattern.length);
   /** Bytes at the start of the buffer that were read before: what could begin a match. */
-  let kept = 0, unmapped = 0;
-  for (let chunks = 1; address < end; chunks++) {
-    if (chunks % CHUNKS_PER_TURN === 0) await turn();
+  let kept = 0, unmapped = 0, work = 0;
+  while (address < end) {
+    if (work >= WORK_PER_TURN) {
+      await turn();
+      work = 0;
+    }
     if (session.cancelled) return new Refusal("interrupted", ERRNO.EINTR);
     const size = Number(end - address < CHUNK_BYTES ? end - address : CHUNK_BYTES);
     const count = await readInto(session, wrap(address), buffer.subarray(kept, kept + size));
     if (count instanceof Refusal) {
       if (++unmapped > MAX_UNMAPPED_PAGES) return new Refusal("too much of the range is unmapped");
       kept = 0;
+      work += UNMAPPED_WORK;
       address += PAGE_BYTES - address % PAGE_BYTES;
       continue;
     }
     unmapped = 0;
+    work += CHUNK_WORK;
     const held = buffer.subarray(0, kept + count), at = indexOf(held, pattern);
     if (at >= 0) return `1,${wrap(address - BigInt(kept - at)).toString(16)}`;
     address += BigInt(count);
@@ -85,8 +90,11 @@ function indexOf(data: Uint8Array, pattern: Uint8Array): number {
 async function crc(session: Session, packet: PacketReader): Promise<Reply> {
   let { address, length } = range(packet.expect(":"));
   const crc = new Crc32(), buffer = new Uint8Array(CHUNK_BYTES);
-  for (let chunks = 1; length > 0; chunks++) {
-    if (chunks % CHUNKS_PER_TURN === 0) await turn();
+  for (let work = 0; length > 0; work += CHUNK_WORK) {
+    if (work >= WORK_PER_TURN) {
+      await turn();
+      work = 0;
+    }
     if (session.cancelled) return new Refusal("interrupted", ERRNO.EINTR);
     const count = await readInto(session, wrap(address), buffer.subarray(0, Math.min(length, CHUNK_BYTES)));
     if (count instanceof Refusal) return count;

@@ -38,6 +38,13 @@ class Pipe {
   }
 }
 
+/** Every byte as the character with its number. */
+const latin1 = (data: Uint8Array): string => {
+  let text = "";
+  for (let at = 0; at < data.length; at += 8192) text += String.fromCharCode(...data.subarray(at, at + 8192));
+  return text;
+};
+
 const GDB_FEATURES = "multiprocess+;swbreak+;hwbreak+;vContSupported+;QThreadEvents+;no-resumed+";
 
 export class Client {
@@ -45,8 +52,6 @@ export class Client {
   readonly #fromStub = new Pipe();
   readonly #framer = new Framer(1 << 22);
   readonly #frames: string[] = [];
-  /** Everything that was received, in order: `+`, `-`, and the contents of frames with `%` for notifications. */
-  readonly raw: number[] = [];
   /** Text of O packets. */
   console = "";
   acks = 0;
@@ -107,11 +112,11 @@ export class Client {
   }
 
   #take(chunk: Uint8Array): void {
-    this.raw.push(...chunk);
-    // Notifications are frames with another first byte; `%` and `$` never stand inside one unescaped here.
-    const plain = chunk.map((byte) => byte === 0x25 ? 0x24 : byte);
+    // A notification is a frame with another first byte.
+    const at = textOf(chunk).indexOf("%Stop:"), plain = chunk.slice();
+    if (at >= 0) plain[at] = 0x24;
     for (const found of this.#framer.push(plain)) {
-      if (found.kind === "packet") this.#frames.push(String.fromCharCode(...found.data));
+      if (found.kind === "packet") this.#frames.push(latin1(found.data));
       else if (found.kind === "ack") this.acks++;
       else if (found.kind === "nak") this.naks++;
       else throw new Error(`the stub sent a bad frame: ${JSON.stringify(found)}`);
@@ -158,4 +163,13 @@ export const stop = (reply: string): string =>
 export function damaged(data: string): string {
   const sum = (checksum(ascii(data)) + 1) & 0xff;
   return `$${data}#${sum.toString(16).padStart(2, "0")}`;
+}
+
+/** Repeatable noise. */
+export function noise(bytes: number, seed = 1): Uint8Array<ArrayBuffer> {
+  let state = seed;
+  return Uint8Array.from({ length: bytes }, () => {
+    state = Math.imul(state, 1664525) + 1013904223 | 0;
+    return state >>> 24;
+  });
 }
