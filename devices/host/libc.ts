@@ -11,6 +11,7 @@ const SYMBOLS = {
   tcgetattr: { parameters: ["i32", "buffer"], result: "i32" },
   cfmakeraw: { parameters: ["buffer"], result: "void" },
   tcsetattr: { parameters: ["i32", "i32", "buffer"], result: "i32" },
+  tcflush: { parameters: ["i32", "i32"], result: "i32" },
   eventfd: { parameters: ["u32", "i32"], result: "i32" },
   open: { parameters: ["buffer", "i32"], result: "i32" },
   read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
@@ -25,6 +26,7 @@ export type Libc = Library["symbols"];
 
 /** Constants of Linux, the same on every architecture that Deno knows. */
 export const OPEN = { RDWR: 2, NOCTTY: 0o400, NONBLOCK: 0o4000, CLOEXEC: 0o2000000 } as const;
+export const TCIFLUSH = 0;
 export const POLL = { IN: 1, OUT: 4, HUP: 0x10 } as const;
 
 /** Names of the library: GNU's, then musl's. */

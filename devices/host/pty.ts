@@ -4,7 +4,7 @@
 
 import { HostError } from "../../src/base/errors.ts";
 import type { CharacterBackend, Warn } from "./character.ts";
-import { type Libc, loadLibc, OPEN, POLL } from "./libc.ts";
+import { type Libc, loadLibc, OPEN, POLL, TCIFLUSH } from "./libc.ts";
 import { STALL_MS } from "./patience.ts";
 
 const READ_BYTES = 4096;
@@ -15,6 +15,7 @@ const OPENED_MS = 200;
 /** poll may miss that the other side was read; it is asked again this often. */
 const ROOM_MS = 50;
 
+const OTHER_SIDE = OPEN.RDWR | OPEN.NOCTTY | OPEN.CLOEXEC;
 const ACTION = "cannot open a pseudo-terminal";
 
 export class PtyBackend implements CharacterBackend {
@@ -23,6 +24,8 @@ export class PtyBackend implements CharacterBackend {
   #dropped = 0;
   #stalled = false;
   #warned = false;
+  /** Output went to whoever has the other side open. */
+  #sent = false;
   /** Calls of poll that wait; the library and the descriptors stay until they are back. */
   #waiting = 0;
 
@@ -57,7 +60,7 @@ export class PtyBackend implements CharacterBackend {
     good("tcsetattr", libc.tcsetattr(master, 0, termios), null);
     const pathBytes = name.slice(0, name.indexOf(0) + 1);
     // Once opened and closed, the other side is known to be open or not.
-    const other = libc.open(pathBytes, OPEN.RDWR | OPEN.NOCTTY | OPEN.CLOEXEC);
+    const other = libc.open(pathBytes, OTHER_SIDE);
     good("open", other, null);
     libc.close(other);
     const path = new TextDecoder().decode(pathBytes.subarray(0, -1));
@@ -78,6 +81,7 @@ export class PtyBackend implements CharacterBackend {
       if (this.#closed) break;
       const count = (ready & POLL.IN) !== 0 ? Number(this.libc.read(this.master, buffer, BigInt(buffer.length))) : 0;
       if (count > 0) return buffer.subarray(0, count);
+      if ((ready & POLL.HUP) !== 0) this.#left();
       await this.#wait(0, OPENED_MS);
     }
     return null;
@@ -87,10 +91,11 @@ export class PtyBackend implements CharacterBackend {
     let waitedMs = 0;
     for (let rest = data; rest.length > 0 && !this.#closed;) {
       const ready = this.#poll(POLL.OUT);
-      if ((ready & POLL.HUP) !== 0) return;
+      if ((ready & POLL.HUP) !== 0) return this.#left();
       const count = Number(this.libc.write(this.master, rest as Uint8Array<ArrayBuffer>, BigInt(rest.length)));
       if (count > 0) {
         this.#stalled = false;
+        this.#sent = true;
         waitedMs = 0;
         rest = rest.subarray(count);
       } else if (this.#stalled || waitedMs >= STALL_MS) {
@@ -116,6 +121,17 @@ export class PtyBackend implements CharacterBackend {
     if (this.#warned) return;
     this.#warned = true;
     this.warn(`whoever has ${this.path} open does not read: output is dropped until they do`);
+  }
+
+  /** Nobody has the other side open: what was sent and not read is not for the next one. */
+  #left(): void {
+    this.#stalled = false;
+    if (!this.#sent) return;
+    this.#sent = false;
+    const other = this.libc.open(new TextEncoder().encode(`${this.path}\0`), OTHER_SIDE);
+    if (other < 0) return;
+    this.libc.tcflush(other, TCIFLUSH);
+    this.libc.close(other);
   }
 
   /** What holds of `events` now. */

@@ -29,7 +29,10 @@ export function reason(error: unknown): string {
   if (error instanceof Deno.errors.NotFound) return "no such file or directory";
   if (error instanceof Deno.errors.PermissionDenied) return "permission denied";
   if (error instanceof Deno.errors.IsADirectory) return "is a directory";
-  if (error instanceof Deno.errors.AddrInUse) return "address already in use";
+  // The second spelling is that of node:dgram.
+  if (error instanceof Deno.errors.AddrInUse || (error as { code?: unknown } | null)?.code === "EADDRINUSE") {
+    return "address already in use";
+  }
   if (error instanceof Deno.errors.AddrNotAvailable) return "address not available";
   if (error instanceof Deno.errors.ConnectionRefused) return "connection refused";
   if (error instanceof Deno.errors.AlreadyExists) return "already exists";
