@@ -5,14 +5,20 @@ export interface Machine {
   readonly name: string;
   readonly command: string;
   readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 const root = new URL("../", import.meta.url);
 
+/** As `deno task run` starts it: NAME=VALUE words, then `deno` and its arguments up to main.ts. */
+const task: string[] = JSON.parse(Deno.readTextFileSync(new URL("deno.json", root))).tasks.run.command.split(" ");
+const program = task.indexOf("deno");
+
 export const VITRINE: Machine = {
   name: "vitrine",
   command: Deno.execPath(),
-  args: ["run", "-A", new URL("main.ts", root).pathname],
+  args: [...task.slice(program + 1, -1), new URL("main.ts", root).pathname],
+  env: Object.fromEntries(task.slice(0, program).map((word) => word.split("=") as [string, string])),
 };
 export const QEMU: Machine = { name: "qemu", command: "qemu-system-aarch64", args: [] };
 
@@ -31,6 +37,7 @@ export class Run {
   constructor(readonly machine: Machine, args: readonly string[]) {
     this.#child = new Deno.Command(machine.command, {
       args: [...machine.args, ...args],
+      env: machine.env ?? {},
       stdin: "piped",
       stdout: "piped",
       stderr: "inherit",
