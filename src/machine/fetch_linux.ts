@@ -28,7 +28,7 @@ interface Manifest {
   readonly sha256: { readonly [file: string]: string };
 }
 /** Counted up when the initramfs that we pack changes. */
-const FORMAT = 3;
+const FORMAT = 5;
 const FILES = ["Image", "initrd.cpio", "xen"] as const;
 
 function cacheDirectory(): string {
@@ -84,11 +84,14 @@ async function fetchInto(directory: string, progress: Progress): Promise<void> {
   await apt.run(["download", ...packages], (percent) => progress.show(`fetching ${packages.join(", ")}`, percent));
 
   progress.show("unpacking the kernel", 0);
-  const image = await apt.file(kernelPackage, (path) => path.startsWith("boot/vmlinuz-"));
+  const kernel = await apt.files(kernelPackage, (path) => path.startsWith("boot/vmlinuz-") || isOurModule(path));
+  const image = [...kernel].find(([path]) => !isOurModule(path))?.[1];
+  if (!image) throw new HostError(`cannot unpack ${kernelPackage}: there is no kernel in it`);
+  const modules = new Map([...kernel].filter(([path]) => isOurModule(path)));
   progress.show("packing the initramfs", 50);
   const busybox = await apt.file(BUSYBOX_PACKAGE, (path) => /^(usr\/)?bin\/busybox$/.test(path));
   const xen = await apt.file(xenPackage, (path) => /^boot\/xen-[\d.]+-arm64$/.test(path));
-  const data = { [FILES[0]]: image, [FILES[1]]: packInitramfs(busybox), [FILES[2]]: xen };
+  const data = { [FILES[0]]: image, [FILES[1]]: packInitramfs(busybox, modules), [FILES[2]]: xen };
 
   const hashes: Record<string, string> = {};
   for (const file of FILES) {
@@ -124,6 +127,7 @@ mount -t devtmpfs dev /dev
 mkdir -p /dev/pts
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmp /tmp
+sh /etc/modules
 hostname vitrine
 export HOME=/root PATH=/bin PS1='vitrine:\\w# '
 cd /root
@@ -138,15 +142,53 @@ wait $!
 poweroff -f
 `;
 
+/** Drivers by the type of device that they are for, each behind what it needs. */
+const DRIVERS: Readonly<Record<number, readonly string[]>> = {
+  1: ["failover", "net_failover", "virtio_net"],
+  2: ["virtio_blk"],
+  3: ["virtio_console"],
+  4: ["virtio-rng"],
+  5: ["virtio_balloon"],
+  19: ["vsock", "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport"],
+};
+const TRANSPORT = ["virtio_ring", "virtio", "virtio_mmio"];
+const MODULES = new Set([...TRANSPORT, ...Object.values(DRIVERS).flat()]);
+
+/** `…/virtio_blk.ko` or, from later releases, `…/virtio_blk.ko.xz` of a kernel package. */
+const moduleName = (path: string) => /^(?:usr\/)?lib\/modules\/.*\/([\w-]+)\.ko(?:\.xz)?$/.exec(path)?.[1];
+const isOurModule = (path: string) => MODULES.has(moduleName(path) ?? "");
+
+/** Loads the drivers of the virtio devices that are there. */
+const LOAD_MODULES = `load() { for name; do insmod /lib/modules/$name.ko*; done; }
+load ${TRANSPORT.join(" ")}
+for alias in $(cat /sys/bus/virtio/devices/*/modalias 2>/dev/null | sort -u); do
+  case $alias in
+${
+  Object.entries(DRIVERS).map(([type, names]) =>
+    `  virtio:d${Number(type).toString(16).padStart(8, "0").toUpperCase()}v*) load ${names.join(" ")} ;;`
+  ).join("\n")
+}
+  esac
+done
+`;
+
 /** An initramfs around a static busybox. Its links to itself are made at boot, by the busybox that knows its applets. */
-export function packInitramfs(busybox: Uint8Array): Uint8Array<ArrayBuffer> {
-  const directories = ["bin", "dev", "proc", "root", "sys", "tmp", "etc"];
+export function packInitramfs(
+  busybox: Uint8Array,
+  modules: ReadonlyMap<string, Uint8Array>,
+): Uint8Array<ArrayBuffer> {
+  const directories = ["bin", "dev", "proc", "root", "sys", "tmp", "etc", "lib", "lib/modules"];
+  const text = (content: string) => new TextEncoder().encode(content);
   return packCpio([
     ...directories.map((path) => ({ kind: "directory", path }) as const),
     { kind: "device", path: "dev/console", major: 5, minor: 1 },
     { kind: "file", path: "bin/busybox", data: busybox, mode: 0o755 },
     { kind: "link", path: "bin/sh", target: "busybox" },
-    { kind: "file", path: "init", data: new TextEncoder().encode(INIT), mode: 0o755 },
+    ...[...modules].map(([path, data]) =>
+      ({ kind: "file", path: `lib/modules/${path.split("/").at(-1)}`, data, mode: 0o644 }) as const
+    ),
+    { kind: "file", path: "etc/modules", data: text(LOAD_MODULES), mode: 0o644 },
+    { kind: "file", path: "init", data: text(INIT), mode: 0o755 },
   ]);
 }
 
@@ -230,6 +272,13 @@ class PrivateApt {
 
   /** One file out of a downloaded package. */
   async file(name: string, wanted: (path: string) => boolean): Promise<Uint8Array> {
+    const [first] = (await this.files(name, wanted)).values();
+    if (first === undefined) throw new HostError(`cannot unpack ${name}: the expected file is not in it`);
+    return first;
+  }
+
+  /** Files out of a downloaded package, by their paths. */
+  async files(name: string, wanted: (path: string) => boolean): Promise<Map<string, Uint8Array>> {
     const archive = await this.#archive(name);
     const child = spawn(
       new Deno.Command("dpkg-deb", {
@@ -241,9 +290,7 @@ class PrivateApt {
     );
     const files = await filesFromTar(child.stdout, wanted);
     await child.status;
-    const file = files.values().next().value;
-    if (!file) throw new HostError(`cannot unpack ${name}: the expected file is not in it`);
-    return file;
+    return files;
   }
 
   async #archive(name: string): Promise<string> {
