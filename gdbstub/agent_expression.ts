@@ -268,7 +268,7 @@ export function parseAgentExpression(code: Uint8Array): AgentExpression | Refusa
     if (opcode.operand === "printf") {
       const length = Number(value & 0xffffn), end = at + length;
       if (length === 0 || end > code.length || code[end - 1] !== 0) return refuse("has an unterminated format");
-      format = textOf(code.subarray(at, end - 1));
+      format = withoutEscapes(textOf(code.subarray(at, end - 1)));
       value >>= 16n;
       at = end;
     }
@@ -281,6 +281,24 @@ export function parseAgentExpression(code: Uint8Array): AgentExpression | Refusa
   }
   return new AgentExpression(steps);
 }
+
+const ESCAPES: Readonly<Record<string, string>> = {
+  n: "\n",
+  t: "\t",
+  r: "\r",
+  a: "\x07",
+  b: "\b",
+  e: "\x1b",
+  f: "\f",
+  v: "\v",
+};
+
+/** gdb sends a format as the user typed it: `\n` is two characters. */
+const withoutEscapes = (text: string): string =>
+  text.replace(
+    /\\([0-7]{1,3}|[^])/g,
+    (_, what: string) => /^[0-7]/.test(what) ? String.fromCharCode(parseInt(what, 8) & 0xff) : ESCAPES[what] ?? what,
+  );
 
 const CONVERSION = /%%|%([-+ #0]*)(\d*)(?:\.(\d+))?(hh|h|ll|l|z|j|t)?([diouxXcsp])/g;
 /** A field wider than this is a mistake. */

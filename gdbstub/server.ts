@@ -42,21 +42,28 @@ export async function startGdbServer(
 async function listen(address: GdbAddress): Promise<Deno.Listener> {
   try {
     if (address.kind === "tcp") return Deno.listen({ hostname: address.host, port: address.port });
-    await removeStale(address.path);
-    return Deno.listen({ transport: "unix", path: address.path });
+    try {
+      return Deno.listen({ transport: "unix", path: address.path });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse && await removeStale(address.path))) throw error;
+      return Deno.listen({ transport: "unix", path: address.path });
+    }
   } catch (error) {
     throw new HostError(`cannot listen for a debugger on ${gdbAddressText(address)}: ${reason(error)}`);
   }
 }
 
-/** A socket that nobody listens on is left over from a process that ended badly. */
-async function removeStale(path: string): Promise<void> {
+/** A socket that nobody listens on is left over from a process that ended badly. True when it was one and is gone. */
+async function removeStale(path: string): Promise<boolean> {
   const info = await Deno.lstat(path).catch(() => null);
-  if (info === null || info.isSocket !== true) return;
+  if (info?.isSocket !== true) return false;
   try {
     (await Deno.connect({ transport: "unix", path })).close();
+    return false;
   } catch (error) {
-    if (error instanceof Deno.errors.ConnectionRefused) await Deno.remove(path);
+    if (!(error instanceof Deno.errors.ConnectionRefused)) return false;
+    await Deno.remove(path);
+    return true;
   }
 }
 

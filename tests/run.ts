@@ -11,6 +11,7 @@ import { TextLineStream } from "@std/streams";
 const TOOLS: readonly { readonly program: string; readonly from: string; readonly quick: boolean }[] = [
   { program: "qemu-aarch64", from: "qemu-user", quick: true },
   { program: "dtc", from: "device-tree-compiler", quick: true },
+  { program: "gdb-multiarch", from: "gdb-multiarch", quick: true },
   { program: "qemu-system-aarch64", from: "qemu-system-arm", quick: false },
 ];
 /** Formatted, linted and type-checked. */

@@ -154,6 +154,8 @@ Deno.test("printf commands print", () => {
   };
   assert.equal(print("hello %d %lx\n"), "hello 3 300000003\n");
   assert.equal(print("%5d|%-5d|"), "    3|3    |");
+  // As gdb sends it: escapes are still two characters.
+  assert.equal(print("a\\tb\\\\n\\101\\n"), "a\tb\\nA\n");
   assert.equal(print("%05d %#lx 100%%"), "00003 0x300000003 100%");
   assert.equal(print("%c%+d"), "\u0003+3");
   const string = [0x22, 16, 0x22, 0, 0x22, 0, 0x34, 1, 0];

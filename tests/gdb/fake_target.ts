@@ -326,7 +326,9 @@ export class FakeTarget implements Target {
       for (const { context, thread, action } of resumptions) {
         const key = `${context}.${thread}`, place = { context: context!, thread: thread! };
         if (action.kind === "stop") {
-          if (this.#running.delete(key)) this.#tell(place, { kind: "signal", signal: SIGNAL.NONE });
+          if (this.#running.delete(key)) {
+            setTimeout(() => this.#tell(place, { kind: "signal", signal: SIGNAL.NONE }), 0);
+          }
         } else this.#running.set(key, action);
       }
     } else this.#allRunning = resumptions;

@@ -23,9 +23,9 @@ function load(context: FakeContext, elf: Uint8Array): void {
 }
 
 /** The demo's hypervisor and its two guests, which are linked to one virtual address, with their ELF files. */
-export async function demoTarget(): Promise<FakeTarget> {
+export async function demoTarget(vcpus = 2): Promise<FakeTarget> {
   const contexts = [
-    new FakeContext(1, "hypervisor", "two_guests.elf", 0x40200000n, 2),
+    new FakeContext(1, "hypervisor", "two_guests.elf", 0x40200000n, vcpus),
     new FakeContext(2, "vm 1", "guest_a.elf", 0xffffff8040000000n),
     new FakeContext(3, "vm 2", "guest_b.elf", 0xffffff8040000000n),
   ];
@@ -39,7 +39,7 @@ export interface GdbRun {
   readonly notices: readonly string[];
 }
 
-/** Runs gdb's commands after `connect ADDRESS` (`target extended-remote` without). */
+/** Runs gdb's commands after those of `first` and `connect ADDRESS`. */
 export async function runGdb(
   target: FakeTarget,
   commands: readonly string[],
@@ -53,17 +53,16 @@ export async function runGdb(
   });
   const { port } = server.address as { port: number };
   const lines = ["set pagination off", "set confirm off", ...first, `${connect} 127.0.0.1:${port}`, ...commands];
-  const child = new Deno.Command(GDB, {
-    args: ["-q", "-nx", "-batch", ...lines.flatMap((line) => ["-ex", line])],
+  // Both streams in one, in the order in which gdb writes them.
+  const child = new Deno.Command("sh", {
+    args: ["-c", 'exec "$0" "$@" 2>&1', GDB, "-q", "-nx", "-batch", ...lines.flatMap((line) => ["-ex", line])],
     stdin: "null",
     stdout: "piped",
-    stderr: "piped",
     env: { LC_ALL: "C", DEBUGINFOD_URLS: "" },
   }).spawn();
   const timer = setTimeout(() => child.kill("SIGKILL"), 30_000);
-  const { stdout, stderr } = await child.output();
+  const { stdout } = await child.output();
   clearTimeout(timer);
   await server.close();
-  const text = (data: Uint8Array) => new TextDecoder().decode(data);
-  return { output: text(stdout) + text(stderr), notices };
+  return { output: new TextDecoder().decode(stdout), notices };
 }
