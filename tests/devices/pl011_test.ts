@@ -1,7 +1,7 @@
 // The PL011 as a driver sees it.
 
 import assert from "node:assert/strict";
-import { Pl011 } from "../../devices/pl011.ts";
+import { Pl011, RECEIVED_BREAK } from "../../devices/pl011.ts";
 import { recorder } from "./recorder.ts";
 
 const DR = 0x00,
@@ -47,6 +47,15 @@ Deno.test("output goes out at once and raises the transmit interrupt", () => {
   assert.equal(read(MIS), TX);
   write(ICR, TX);
   assert.equal(level(), false);
+});
+
+Deno.test("a break from the backend is a null character with its error bit", () => {
+  const { uart, input, read, write } = make();
+  write(LCRH, FEN);
+  input.push(0x61, RECEIVED_BREAK, 0x62);
+  uart.pump();
+  assert.deepEqual([read(DR), read(DR), read(DR)], [0x61, 1 << 10, 0x62]);
+  assert.equal(read(RIS) & BE, BE);
 });
 
 Deno.test("output that the host does not take fills the FIFO, then flows and interrupts at the trigger level", () => {
