@@ -54,8 +54,10 @@ export interface Latency {
   taken: number;
   totalNs: number;
   maxNs: number;
-  /** Interrupts that the guest had masked; it takes them when it likes. */
+  /** Interrupts that the guest had masked, which it took later: times to the end of the slice in which it did. */
   masked: number;
+  maskedTotalNs: number;
+  maskedMaxNs: number;
 }
 
 export class Scheduler implements InstructionTime {
@@ -65,7 +67,7 @@ export class Scheduler implements InstructionTime {
   sliceInstructions: number = SLICE_INSTRUCTIONS;
   /** An exception or a return from one ends the slice: see `leave`. */
   leaving = false;
-  readonly latency: Latency = { taken: 0, totalNs: 0, maxNs: 0, masked: 0 };
+  readonly latency: Latency = { taken: 0, totalNs: 0, maxNs: 0, masked: 0, maskedTotalNs: 0, maskedMaxNs: 0 };
   readonly #parts: SchedulerParts;
   readonly #clock: Clock;
   readonly #instructions: InstructionClock | null;
@@ -77,6 +79,7 @@ export class Scheduler implements InstructionTime {
   /** Host milliseconds at which an event arrived that is being delivered, to which vCPU, and the host's clock. */
   #arrivedMs: number | null = null;
   #target: Vcpu | undefined;
+  #targetLines = 0;
   #nowMs: () => number = () => 0;
 
   constructor(parts: SchedulerParts, clock: Clock, buffer: ArrayBufferLike, stateBase: number) {
@@ -135,12 +138,13 @@ export class Scheduler implements InstructionTime {
 
   /** Turns the next vCPU that can run for one slice. Returns false when all of them wait. */
   runSlice(): boolean {
-    const { vcpus, timers } = this.#parts, { state } = this;
+    const { vcpus } = this.#parts, { state } = this;
+    this.#noteMasked();
     this.#takeInput();
+    for (const { index } of vcpus) this.#drive(index);
     for (let i = 0; i < vcpus.length; i++) {
       const vcpu = vcpus[(state.turn + i) % vcpus.length]!;
       if ((this.held & 1 << vcpu.index) !== 0) continue;
-      timers.update(vcpu.index);
       if (!this.#awake(vcpu)) continue;
       state.turn = (vcpu.index + 1) % vcpus.length;
       this.#run(vcpu);
@@ -157,6 +161,7 @@ export class Scheduler implements InstructionTime {
     devices.pump();
     this.#target = vcpus.find(({ state }, n) => (state.pending & ~before[n]!) !== 0);
     if (this.#target === undefined) this.#arrivedMs = null;
+    else this.#targetLines = this.#target.state.pending & ~before[this.#target.index]!;
   }
 
   /** The counter value at which a waiting machine must run again, Infinity if only an event from outside can wake it. */
@@ -173,7 +178,8 @@ export class Scheduler implements InstructionTime {
     this.#deadlines[cpu] = NaN;
     const vcpu = this.#running;
     if (vcpu === undefined || this.#instructions === null) return;
-    const left = this.#budget - this.#executed(), allowed = this.#instructions.instructionsUntil(this.#deadline(cpu));
+    const deadline = this.#deadlines[cpu] = this.#parts.timers.nextDeadline(cpu);
+    const left = this.#budget - this.#executed(), allowed = this.#instructions.instructionsUntil(deadline);
     if (allowed >= left) return;
     vcpu.state.limit -= (left - allowed) << 4;
     this.#budget -= left - allowed;
@@ -226,6 +232,7 @@ export class Scheduler implements InstructionTime {
 
   /** Between slices: an event from outside arrived at `atMs` and is about to be taken; `nowMs` reads the same clock. */
   hostEvent(atMs: number, nowMs: () => number): void {
+    this.#noteMasked();
     if (this.#target !== undefined) return;
     this.#arrivedMs = atMs;
     this.#nowMs = nowMs;
@@ -285,20 +292,24 @@ export class Scheduler implements InstructionTime {
     return Math.max(1, Math.min(this.sliceInstructions, this.#instructions.instructionsUntil(this.#nextDeadline())));
   }
 
-  /** When a timer of a vCPU that is on, or the real-time clock, next raises its line. */
+  /** When a timer of a vCPU that is on, or the real-time clock, next raises its line; past if it is about to. */
   #nextDeadline(): number {
     const seconds = this.#parts.devices.rtc.secondsToAlarm();
     // One tick more, so that a fraction that was rounded off does not make it too early.
     let at = seconds === Infinity ? NEVER : this.#clock.ticks() + Math.ceil(seconds * COUNTER_HZ) + 1;
     for (const { index, state } of this.#parts.vcpus) {
-      if (state.halt !== HALT.OFF) at = Math.min(at, this.#deadline(index));
+      if (state.halt !== HALT.OFF) at = Math.min(at, this.#deadlines[index]!);
     }
-    return at;
+    // What was not looked up yet may be due.
+    return Number.isNaN(at) ? this.#clock.ticks() : at;
   }
-  #deadline(cpu: number): number {
-    const known = this.#deadlines[cpu]!;
-    if (known > this.#clock.ticks()) return known;
-    return this.#deadlines[cpu] = this.#parts.timers.nextDeadline(cpu);
+
+  /** Between slices: drives the lines of a vCPU's timers when that is due. */
+  #drive(cpu: number): void {
+    if (this.#deadlines[cpu]! > this.#clock.ticks()) return;
+    // In this order: what becomes due in between is found past by the next look.
+    this.#deadlines[cpu] = this.#parts.timers.nextDeadline(cpu);
+    this.#parts.timers.update(cpu);
   }
 
   /** Ends waiting where its condition holds. */
@@ -330,15 +341,28 @@ export class Scheduler implements InstructionTime {
     return streamEvents[cpu] = this.#parts.timers.nextStreamEvent(cpu);
   }
 
+  /** The vCPU that an event interrupts is about to run; an interrupt that it takes now is that one. */
   #noteLatency(taken: boolean) {
-    const { latency } = this;
-    if (taken) {
-      const ns = Math.max(0, (this.#nowMs() - this.#arrivedMs!) * 1e6);
-      latency.taken++;
-      latency.totalNs += ns;
-      latency.maxNs = Math.max(latency.maxNs, ns);
-    } else latency.masked++;
+    if (!taken) return;
+    const { latency } = this, ns = this.#sinceArrivalNs();
+    latency.taken++;
+    latency.totalNs += ns;
+    latency.maxNs = Math.max(latency.maxNs, ns);
+  }
+
+  /** Between slices: the vCPU that an event interrupts has taken the interrupt if its line went down. */
+  #noteMasked() {
+    if (this.#target === undefined || (this.#target.state.pending & this.#targetLines) !== 0) return;
+    const { latency } = this, ns = this.#sinceArrivalNs();
+    latency.masked++;
+    latency.maskedTotalNs += ns;
+    latency.maskedMaxNs = Math.max(latency.maskedMaxNs, ns);
+  }
+
+  #sinceArrivalNs(): number {
+    const ns = Math.max(0, (this.#nowMs() - this.#arrivedMs!) * 1e6);
     this.#arrivedMs = null;
     this.#target = undefined;
+    return ns;
   }
 }
