@@ -1,0 +1,120 @@
+// Where a network device and its backend meet: two rings of records in memory that the machine's thread and the daemon's
+// share, and a word that says what the guest can take. A record is a net header (offload.ts) and a frame. Towards the
+// guest, a record of one byte says whether the link is up: it comes in order with the frames, and the input log has it.
+
+import type { InputGate } from "./input.ts";
+import { FrameRing } from "./frame_ring.ts";
+import { LONGEST_RECORD } from "./offload.ts";
+
+/** Two of the longest records, and some. */
+const RING_BYTES = 256 * 1024;
+const CONTROL_BYTES = 128;
+const WORD = { offloads: 0, sentDropped: 1 } as const;
+const TO_HOST = CONTROL_BYTES, TO_GUEST = TO_HOST + FrameRing.sizeBytes(RING_BYTES);
+
+export const createPortMemory = (): SharedArrayBuffer =>
+  new SharedArrayBuffer(TO_GUEST + FrameRing.sizeBytes(RING_BYTES));
+
+/** Either side's view of one port. */
+export class NetPort {
+  readonly toHost: FrameRing;
+  readonly toGuest: FrameRing;
+  readonly #words: Int32Array;
+
+  constructor(memory: SharedArrayBuffer) {
+    this.#words = new Int32Array(memory, 0, CONTROL_BYTES / 4);
+    this.toHost = new FrameRing(memory, TO_HOST, RING_BYTES);
+    this.toGuest = new FrameRing(memory, TO_GUEST, RING_BYTES);
+  }
+
+  /** OFFLOAD bits that the guest's driver takes: set by the machine, read by the daemon. */
+  get offloads(): number {
+    return Atomics.load(this.#words, WORD.offloads);
+  }
+  set offloads(bits: number) {
+    Atomics.store(this.#words, WORD.offloads, bits);
+  }
+
+  /** Frames that the host was too slow to take, in a run whose guest must not see how slow it is. */
+  get sentDropped(): number {
+    return Atomics.load(this.#words, WORD.sentDropped);
+  }
+  countDropped(): void {
+    Atomics.add(this.#words, WORD.sentDropped, 1);
+  }
+}
+
+/** What a network device stands on. */
+export interface NetBackend {
+  /** Where a record of up to `bytes` bytes goes; null when there is no room now. */
+  reserve(bytes: number): Uint8Array | null;
+  commit(bytes: number): void;
+  /** Records were sent, or taken: the other side may look. */
+  flush(): void;
+  /** Between slices: the next record from the host, in place until `taken`. */
+  next(): Uint8Array | null;
+  taken(): void;
+  /** Whether something has come from the host; and whether there is room for a record. */
+  readonly hasInput: boolean;
+  readonly hasRoom: boolean;
+  /** The driver takes these OFFLOAD bits from now on. */
+  setOffloads(bits: number): void;
+}
+
+export interface PortBackendOptions {
+  readonly port: NetPort;
+  readonly index: number;
+  readonly gate: InputGate;
+  /** Wakes the daemon. */
+  readonly ring: () => void;
+  /**
+   * In a run that must not depend on the host's speed: waits until there is room, and says whether there is. Null when
+   * the device is to hold frames back.
+   */
+  readonly waitForRoom: ((hasRoom: () => boolean) => boolean) | null;
+}
+
+/** The machine's side of a port. */
+export class PortBackend implements NetBackend {
+  readonly #scratch = new Uint8Array(LONGEST_RECORD);
+  #dropping = false;
+
+  constructor(private readonly options: PortBackendOptions) {}
+
+  reserve(bytes: number): Uint8Array | null {
+    const { port, gate, waitForRoom } = this.options;
+    this.#dropping = false;
+    // In a replay there is nobody who would take it.
+    const place = gate.replaying ? null : port.toHost.reserve(bytes);
+    if (place !== null || (waitForRoom === null && !gate.replaying)) return place;
+    if (!gate.replaying && waitForRoom!(() => port.toHost.hasRoom(bytes))) return port.toHost.reserve(bytes);
+    if (!gate.replaying) port.countDropped();
+    this.#dropping = true;
+    return this.#scratch.subarray(0, bytes);
+  }
+  commit(bytes: number): void {
+    if (!this.#dropping) this.options.port.toHost.commit(bytes);
+  }
+  flush(): void {
+    this.options.ring();
+  }
+
+  next(): Uint8Array | null {
+    const { gate, index, port } = this.options;
+    return gate.frame(index, () => port.toGuest.peek());
+  }
+  taken(): void {
+    const { gate, index, port } = this.options;
+    gate.frameTaken(index, () => port.toGuest.release());
+  }
+
+  get hasInput(): boolean {
+    return !this.options.gate.replaying && !this.options.port.toGuest.empty;
+  }
+  get hasRoom(): boolean {
+    return this.options.gate.replaying || this.options.port.toHost.hasRoom(LONGEST_RECORD);
+  }
+  setOffloads(bits: number): void {
+    this.options.port.offloads = bits;
+  }
+}
