@@ -97,7 +97,7 @@ export class Session implements TargetListener {
   /** Non-stop: stops that `?` left for later, since gdb 13 fails on more than one there. */
   #initial: string[] = [];
   /** All-stop: what happened besides the stop that was reported; replies to the next resume. */
-  readonly #pending: string[] = [];
+  readonly #pending: { readonly text: string; readonly place: Place | null }[] = [];
   /** The machine was interrupted by the session itself, to report what is pending. */
   #ownInterrupt = false;
   /** Contexts that the debugger has seen. */
@@ -263,8 +263,7 @@ export class Session implements TargetListener {
     if (this.nonStop) return await this.#resumeNonStop(resumptions);
     if (this.#running) return new Refusal("the machine is running", ERRNO.EINVAL);
     if (this.#ended || !this.#attached) return new Refusal("there is nothing to run", ERRNO.EINVAL);
-    const pending = this.#pending.shift();
-    if (pending !== undefined) return pending;
+    if (this.#pending.length > 0) return this.#takePending();
     this.#running = true;
     const outcome = await this.target.resume(resumptions);
     if (outcome === undefined) return null;
@@ -365,15 +364,15 @@ export class Session implements TargetListener {
     this.#lastStop = event;
     if (event.text !== undefined) this.output(`${event.text}\n`);
     this.#running = false;
-    const pending = own ? this.#pending.shift() : undefined;
-    if (pending !== undefined) this.#post(pending);
+    if (own && this.#pending.length > 0) this.#post(this.#takePending());
     else this.stopReply(event).then((text) => this.#post(text)).catch((error) => this.wire.fail(error));
   }
 
   contextAppeared(context: Context): void {
     if (!this.threadEvents) return;
     for (const { id } of this.target.threads(context.id)) {
-      this.#report(`T05create:;thread:${this.threadName({ context: context.id, thread: id })};`);
+      const place = { context: context.id, thread: id };
+      this.#report(`T05create:;thread:${this.threadName(place)};`, place);
     }
   }
 
@@ -397,12 +396,18 @@ export class Session implements TargetListener {
   }
 
   /** Something that is no stop of a thread: makes the machine stop for it. */
-  #report(text: string): void {
+  #report(text: string, place: Place | null = null): void {
     if (this.nonStop) return this.#notify(text);
-    this.#pending.push(text);
+    this.#pending.push({ text, place });
     if (!this.#running || this.#ownInterrupt) return;
     this.#ownInterrupt = true;
     Promise.resolve(this.target.interrupt(null)).catch((error) => this.wire.fail(error));
+  }
+
+  #takePending(): string {
+    const { text, place } = this.#pending.shift()!;
+    if (place !== null) this.#general = place;
+    return text;
   }
 
   #notify(text: string): void {
@@ -440,10 +445,20 @@ export class Session implements TargetListener {
     return await this.stopReply(event);
   }
 
+  /** A stop in a context that the debugger does not see is told of a vCPU that it sees. */
+  #visible(event: StopEvent): StopEvent {
+    const places = this.places();
+    if (places.length === 0 || places.some((place) => keyOf(place) === keyOf(event))) return event;
+    const place = places.find(({ thread }) => thread === event.thread) ?? places[0]!;
+    return { ...event, ...place };
+  }
+
   /** The words of a stop. */
-  async stopReply(event: StopEvent): Promise<string> {
+  async stopReply(happened: StopEvent): Promise<string> {
+    const event = this.#visible(happened), { reason } = event;
     this.#known.add(event.context);
-    const { reason } = event;
+    // All-stop: from now on that thread is selected, on both sides.
+    if (!this.nonStop) this.#general = { context: event.context, thread: event.thread };
     let text = `T${(reason.kind === "signal" ? reason.signal : SIGNAL.TRAP).toString(16).padStart(2, "0")}`;
     for (const number of EXPEDITED) {
       const value = await this.target.readRegister(event, number);

@@ -33,6 +33,13 @@ function stat(size: number): Uint8Array {
   return data;
 }
 
+async function statByName(session: Session, packet: PacketReader): Promise<Reply> {
+  const data = await named(session, packet.hexText());
+  return data === null
+    ? failed(ERRNO.ENOENT)
+    : session.escaped(`F${STAT_BYTES.toString(16)};`, stat(data.length)).reply;
+}
+
 const OPERATIONS: Readonly<Record<string, (session: Session, packet: PacketReader) => Reply | Promise<Reply>>> = {
   /** Every context's files are in one tree. */
   setfs: () => "F0",
@@ -61,12 +68,8 @@ const OPERATIONS: Readonly<Record<string, (session: Session, packet: PacketReade
       ? failed(ERRNO.EBADF)
       : session.escaped(`F${STAT_BYTES.toString(16)};`, stat(data.length)).reply;
   },
-  async stat(session, packet) {
-    const data = await named(session, packet.hexText());
-    return data === null
-      ? failed(ERRNO.ENOENT)
-      : session.escaped(`F${STAT_BYTES.toString(16)};`, stat(data.length)).reply;
-  },
+  stat: statByName,
+  lstat: statByName,
   close: (session, packet) => session.files.delete(packet.number()) ? "F0" : failed(ERRNO.EBADF),
   readlink: () => failed(ERRNO.EINVAL),
   pwrite: () => failed(EROFS),

@@ -289,6 +289,34 @@ Deno.test("steps are one thread's, ranges end outside", async () => {
   await client.leave();
 });
 
+Deno.test("a stop selects its thread, without a word", async () => {
+  const target = threeContexts(), client = await Client.attached(target);
+  await client.ask("Hgp1.1");
+  await client.ask("Z0,40200010,4");
+  await client.ask("Hgp3.1");
+  assert.equal(stop(await client.ask("vCont;c")), "T05swbreak:;thread:p1.1;");
+  assert.equal(await client.ask("qC"), "QCp1.1");
+  assert.equal(await client.ask("p20"), "1000204000000000");
+  await client.leave();
+});
+
+Deno.test("a stop in a context that the debugger does not see is told of one that it sees", async () => {
+  const target = threeContexts(), client = await Client.attached(target, "swbreak+");
+  client.packet("vCont;c");
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  target.listener!.stopped({ context: 3, thread: 1, reason: { kind: "signal", signal: 2 } });
+  assert.equal(stop(await client.next()), "T02thread:1;");
+  assert.equal((await client.ask("g")).length, 788 * 2);
+  await client.leave();
+  const other = await Client.attached(target);
+  await other.ask("D;1");
+  other.packet("vCont;c");
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  target.listener!.stopped({ context: 1, thread: 2, reason: { kind: "signal", signal: 2 } });
+  assert.equal(stop(await other.next()), "T02thread:p2.1;");
+  await other.leave();
+});
+
 Deno.test("a break byte stops a running machine, and no other", async () => {
   const client = await Client.attached(threeContexts());
   client.send(Uint8Array.of(3));
