@@ -3,6 +3,7 @@
 
 import { ENCODINGS } from "../../src/arch/sysregs.ts";
 import { SYSTEM_INSTRUCTIONS } from "../../src/arch/sysinsns.ts";
+import { HALT } from "../../src/cpu/vcpu.ts";
 import { A64 } from "../../src/isa/a64/a64.ts";
 import { MEMORY_MAP } from "../../src/machine/memory_map.ts";
 import { randomWord } from "../isa/generate.ts";
@@ -50,34 +51,39 @@ function mutate(random: Random, value: bigint): bigint {
   }
 }
 
-/** Fills the start of RAM with random code and tables, the registers with random values. */
+/** Fills the start of RAM with random code and tables, the registers of every CPU with random values. */
 export function confuse({ machine }: TestMachine, random: Random): void {
-  const vcpu = machine.vcpus[0]!, { state, sys } = vcpu;
   const words = new Uint32Array(CODE_WORDS);
   for (let n = 0; n < CODE_WORDS; n++) {
-    words[n] = random.once(4) ? systemWord(random) : random.once(50)
+    words[n] = random.once(4)
+      ? systemWord(random)
+      // Some are descriptors, when RAM is taken for a table.
+      : random.once(50)
       ? random.u32()
-      // Also descriptors, when RAM is taken for a table.
       : (randomWord(random, random.pick(A64)) ?? 0);
   }
   machine.bus.writeBytes(RAM_BASE, new Uint8Array(words.buffer), true);
-  for (let n = 0; n < 31; n++) state.x[n] = address(random);
-  for (const name of ["VBAR_EL1", "VBAR_EL2"] as const) sys[name] = BigInt(RAM_BASE + (random.below(8) << 11));
-  for (const name of ["SCTLR_EL1", "SCTLR_EL2", "HCR_EL2", "TCR_EL1", "TCR_EL2", "VTCR_EL2"] as const) {
-    if (random.once(3)) sys[name] = mutate(random, sys[name]);
+  for (const { index, state, sys } of machine.vcpus) {
+    for (const name of ["VBAR_EL1", "VBAR_EL2"] as const) sys[name] = BigInt(RAM_BASE + (random.below(8) << 11));
+    for (const name of ["SCTLR_EL1", "SCTLR_EL2", "HCR_EL2", "TCR_EL1", "TCR_EL2", "VTCR_EL2"] as const) {
+      if (random.once(3)) sys[name] = mutate(random, sys[name]);
+    }
+    for (const name of ["TTBR0_EL1", "TTBR1_EL1", "TTBR0_EL2", "VTTBR_EL2", "ELR_EL2", "ELR_EL1"] as const) {
+      sys[name] = address(random);
+    }
+    sys.SPSR_EL2 = BigInt(random.pick([0, 4, 5, 8, 9]) | (random.below(16) << 6));
+    sys.SPSR_EL1 = BigInt(random.pick([0, 4, 5]) | (random.below(16) << 6));
+    for (let n = 0; n < 31; n++) state.x[n] = address(random);
+    state.pc = BigInt(RAM_BASE + 4 * random.below(CODE_WORDS));
+    machine.mmus[index]!.registersChanged();
   }
-  for (const name of ["TTBR0_EL1", "TTBR1_EL1", "TTBR0_EL2", "VTTBR_EL2", "ELR_EL2", "ELR_EL1"] as const) {
-    sys[name] = address(random);
-  }
-  sys.SPSR_EL2 = BigInt(random.pick([0, 4, 5, 8, 9]) | (random.below(16) << 6));
-  sys.SPSR_EL1 = BigInt(random.pick([0, 4, 5]) | (random.below(16) << 6));
-  state.pc = BigInt(RAM_BASE + 4 * random.below(CODE_WORDS));
-  machine.mmus[0]!.registersChanged();
 }
 
-/** Between slices: continues elsewhere with other values, so that a tight loop of exceptions is not the end. */
+/** Between slices: continues elsewhere with other values, so that a tight loop of exceptions or a halt is not the end. */
 export function jolt({ machine }: TestMachine, random: Random): void {
-  const { state } = machine.vcpus[0]!;
-  state.pc = BigInt(RAM_BASE + 4 * random.below(CODE_WORDS));
-  for (let n = 0; n < 31; n++) if (random.once(2)) state.x[n] = address(random);
+  for (const { state } of machine.vcpus) {
+    state.halt = HALT.RUNNING;
+    state.pc = BigInt(RAM_BASE + 4 * random.below(CODE_WORDS));
+    for (let n = 0; n < 31; n++) if (random.once(2)) state.x[n] = address(random);
+  }
 }

@@ -2,6 +2,7 @@
 // `-d guest_errors`.
 
 import assert from "node:assert/strict";
+import { TRACE_GROUPS } from "../../src/base/trace.ts";
 import { PAGE_BYTES } from "../../src/memory/host_map.ts";
 import { Random } from "../isa/random.ts";
 import { confuse, jolt } from "./chaos.ts";
@@ -10,6 +11,7 @@ import { CODE_BASE, TestMachine } from "./machine.ts";
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 /** Where tests put exception vectors, from CODE_BASE. */
 const VECTORS = 0x1_0000, SYNC_SAME_LEVEL = 0x200;
+const START = ["-device", `loader,addr=0x${CODE_BASE.toString(16)},cpu-num=0`];
 /** PSCI function numbers. */
 const SYSTEM_OFF = 0x8400_0008n, SYSTEM_RESET = 0x8400_0009n;
 
@@ -89,28 +91,31 @@ Deno.test("accesses to nowhere are external aborts, which the trace names", () =
   assert.match(test.trace[1]!, /^guest_errors\.unmapped.*: read of 4 bytes at 0x30000008: nothing there$/);
 });
 
-Deno.test("device registers take accesses of every kind and size", () => {
-  const test = TestMachine.withCode([BRANCH_TO_SELF], ["guest_errors"]), { bus } = test.machine, random = new Random(1);
-  const words = new Uint32Array(4);
-  for (const region of bus.regions) {
-    const interesting = Math.min(region.size, 0x1_0000);
-    for (let n = 0; n < 3000; n++) {
-      const bytes = random.pick([1, 2, 4, 8, 16]);
-      const offset = random.once(3) ? random.below(interesting) : random.below(interesting) & -bytes;
-      words.set([random.u32(), random.u32(), random.u32(), random.u32()]);
-      if (random.once(2)) bus.readInto(region.base + offset, bytes, words, 0);
-      else bus.writeFrom(region.base + offset, bytes, words, 0);
+for (const gic of [2, 3]) {
+  Deno.test(`device registers take accesses of every kind and size: GICv${gic}`, async () => {
+    const board = `virt,gic-version=${gic},virtualization=on`;
+    const test = await TestMachine.from(["-M", board, "-m", "16", ...START, "-d", "guest_errors"]);
+    const { bus } = test.machine, random = new Random(1), words = new Uint32Array(4);
+    for (const region of bus.regions) {
+      const interesting = Math.min(region.size, 0x1_0000);
+      for (let n = 0; n < 3000; n++) {
+        const bytes = random.pick([1, 2, 4, 8, 16]);
+        const offset = random.once(3) ? random.below(interesting) : random.below(interesting) & -bytes;
+        words.set([random.u32(), random.u32(), random.u32(), random.u32()]);
+        if (random.once(2)) bus.readInto(region.base + offset, bytes, words, 0);
+        else bus.writeFrom(region.base + offset, bytes, words, 0);
+      }
+      test.machine.runSlice();
     }
-    test.machine.runSlice();
-  }
-  assert(test.trace.length > 100);
-  assert(test.trace.every((line) => line.startsWith("guest_errors.")));
-  // The same machine is whole after a reset.
-  test.machine.reset();
-  test.put(0, [SMC]);
-  cpuOf(test).state.x[0] = SYSTEM_OFF;
-  test.runToEnd(10_000);
-});
+    assert(test.trace.length > 100);
+    assert(test.trace.every((line) => line.startsWith("guest_errors.")));
+    // The same machine is whole after a reset.
+    test.machine.reset();
+    test.put(0, [SMC]);
+    cpuOf(test).state.x[0] = SYSTEM_OFF;
+    test.runToEnd(10_000);
+  });
+}
 
 Deno.test("code that rewrites itself all the time is executed as written", () => {
   const test = TestMachine.withCode([
@@ -134,8 +139,7 @@ Deno.test("code that rewrites itself all the time is executed as written", () =>
 
 Deno.test("a guest may execute more pages than are kept predecoded", async () => {
   const megabytes = 126, pages = megabytes * 256 - 1;
-  const options = ["-device", `loader,addr=0x${CODE_BASE.toString(16)},cpu-num=0`, "-m", "128"];
-  const test = await TestMachine.from(options), { state } = cpuOf(test);
+  const test = await TestMachine.from([...START, "-m", "128"]), { state } = cpuOf(test);
   for (let n = 0; n < pages; n++) {
     test.put(n * PAGE_BYTES, [
       0x91000421, // add x1, x1, #1
@@ -167,9 +171,8 @@ Deno.test("a guest that resets itself for ever starts afresh each time", () => {
 });
 
 for (const cpu of ["cortex-a57", "cortex-a76"]) {
-  Deno.test(`random instructions, registers and tables never stop the machine: ${cpu}`, async () => {
-    const start = `loader,addr=0x${CODE_BASE.toString(16)},cpu-num=0`;
-    const test = await TestMachine.from(["-cpu", cpu, "-m", "16", "-device", start]), { machine } = test;
+  Deno.test(`random instructions, registers and tables never stop the machine: two CPUs, ${cpu}`, async () => {
+    const test = await TestMachine.from(["-cpu", cpu, "-smp", "2", "-m", "16", ...START]), { machine } = test;
     for (let seed = 1; seed <= 25; seed++) {
       const random = new Random(seed);
       machine.reset();
@@ -181,6 +184,26 @@ for (const cpu of ["cortex-a57", "cortex-a76"]) {
     }
   });
 }
+
+Deno.test("every trace point has words for what a confused guest does", async () => {
+  const groups = Object.keys(TRACE_GROUPS).join(",");
+  for (const gic of [2, 3]) {
+    const board = `virt,gic-version=${gic},virtualization=on`;
+    const test = await TestMachine.from(["-M", board, "-cpu", "max", "-m", "16", ...START, "-d", groups]);
+    const points = new Set<string>();
+    for (let seed = 1; seed <= 2; seed++) {
+      const random = new Random(seed);
+      test.machine.reset();
+      confuse(test, random);
+      for (let slice = 0; slice < 3 && test.machine.power === "on"; slice++) {
+        test.machine.runSlice();
+        jolt(test, random);
+        for (const line of test.trace.splice(0)) points.add(/^[\w.]+/.exec(line)![0]);
+      }
+    }
+    assert(points.size > 8, `only ${[...points]}`);
+  }
+});
 
 /** Runs the command on a guest that never ends, sends a signal when `ready`, and returns the exit code. */
 async function interrupted(options: readonly string[], signal: Deno.Signal): Promise<number> {
@@ -203,7 +226,6 @@ const datum = (offset: number, word: number) => [
   "-device",
   `loader,addr=0x${(CODE_BASE + offset).toString(16)},data=0x${word.toString(16)},data-len=4`,
 ];
-const START = ["-device", `loader,addr=0x${CODE_BASE.toString(16)},cpu-num=0`];
 
 Deno.test("SIGINT ends an empty loop with 130", async () => {
   assert.equal(await interrupted([...datum(0, BRANCH_TO_SELF), ...START], "SIGINT"), 130);
