@@ -21,6 +21,9 @@ const MAX_WAITING = 256, MAX_WAITING_BYTES = 2 * PACKET_BYTES;
 /** A peer that keeps refusing the same frame has no use for it. */
 const MAX_RETRANSMISSIONS = 16;
 
+/** How long a debugger may take to read the last words. */
+const PATIENCE_MS = 500;
+
 const PLUS = ascii("+"), MINUS = ascii("-");
 
 /** Serves one debugger until it goes. */
@@ -71,6 +74,15 @@ export class Connection implements Wire {
     }
     this.#arrived.resolve();
     this.#taken.resolve();
+  }
+
+  /** Ends the connection after what is being sent, for which the debugger has some time. */
+  async end(): Promise<void> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<void>((resolve) => timer = setTimeout(resolve, PATIENCE_MS));
+    await Promise.race([this.#sending, late]);
+    clearTimeout(timer);
+    this.close();
   }
 
   fail(error: unknown): void {

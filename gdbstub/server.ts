@@ -99,7 +99,7 @@ class Server implements GdbServer {
     this.#closed = true;
     this.listener.close();
     for (const stream of this.#refused) close(stream);
-    this.#connection?.close();
+    await this.#connection?.end();
     await this.#accepting;
     await this.#session;
     if (this.address.kind === "unix") await Deno.remove(this.address.path).catch(() => {});

@@ -138,6 +138,17 @@ Deno.test("closing the server lets its debugger go", async () => {
   await assert.rejects(connect(server));
 });
 
+Deno.test("a debugger hears of the machine's end although the server closes at once", async () => {
+  const target = threeContexts(), server = await startGdbServer(target, ANY_PORT);
+  const stream = await connect(server);
+  await stream.write(frame(ascii("vCont;c")));
+  await readUntil(stream, "+");
+  target.listener!.ended(7);
+  await server.close();
+  assert.match(await readUntil(stream, "never"), /\$W07#be\|closed$/);
+  stream.close();
+});
+
 Deno.test("a failing target ends the session and is told, the server goes on", async () => {
   const target: FakeTarget = threeContexts(), failures: unknown[] = [];
   const server = await startGdbServer(target, ANY_PORT, { failed: (error) => failures.push(error) });
