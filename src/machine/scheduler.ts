@@ -17,6 +17,7 @@ import type { Power } from "./machine.ts";
 import { HOST_MAP } from "../memory/host_map.ts";
 import type { GenericTimers } from "../timer/generic_timer.ts";
 import type { BoardDevices } from "./board.ts";
+import { type Latency, latencyIn } from "./latency.ts";
 
 /** Instructions of a slice: the longest time (some 50 µs) that an event from outside waits. */
 export const SLICE_INSTRUCTIONS = 20_000;
@@ -48,18 +49,6 @@ export interface SchedulerParts {
   readonly onBlock?: ((vcpu: Vcpu) => void) | undefined;
 }
 
-/** How long host events wait for the guest to notice them, in nanoseconds from the bell to the vector. */
-export interface Latency {
-  /** Interrupts that were taken at once, and their times. */
-  taken: number;
-  totalNs: number;
-  maxNs: number;
-  /** Interrupts that the guest had masked, which it took later: times to the end of the slice in which it did. */
-  masked: number;
-  maskedTotalNs: number;
-  maskedMaxNs: number;
-}
-
 export class Scheduler implements InstructionTime {
   readonly state: View<typeof SCHEDULER_STATE.spec>;
   /** The debugger's: vCPUs that do not run, a bit for each, and the longest slice. */
@@ -67,7 +56,8 @@ export class Scheduler implements InstructionTime {
   sliceInstructions: number = SLICE_INSTRUCTIONS;
   /** An exception or a return from one ends the slice: see `leave`. */
   leaving = false;
-  readonly latency: Latency = { taken: 0, totalNs: 0, maxNs: 0, masked: 0, maskedTotalNs: 0, maskedMaxNs: 0 };
+  /** From host events to the guest's vector. */
+  readonly latency: Latency;
   readonly #parts: SchedulerParts;
   readonly #clock: Clock;
   readonly #instructions: InstructionClock | null;
@@ -86,6 +76,7 @@ export class Scheduler implements InstructionTime {
     this.#parts = parts;
     this.#clock = clock;
     this.state = SCHEDULER_STATE.at(buffer, stateBase);
+    this.latency = latencyIn(buffer);
     this.#deadlines = new Float64Array(this.state.streamEvents.length);
     this.#instructions = clock instanceof InstructionClock ? clock : null;
     this.#instructions?.follow(this);

@@ -6,6 +6,7 @@ import { CALLS, COUNTERS, type Counters, COUNTERS_OFFSET, countersAt, EXCEPTION_
 import { VCPU } from "../cpu/vcpu.ts";
 import { HELPER_NAMES, type Imports, signature } from "../jit/linker.ts";
 import { VCPU_BLOCK, vcpuBase } from "../memory/host_map.ts";
+import { latencyStats } from "./latency.ts";
 
 type Table = Readonly<Record<string, number>>;
 
@@ -30,6 +31,8 @@ export interface Stats {
   readonly seconds: number;
   readonly total: CpuStats;
   readonly cpus: readonly CpuStats[];
+  /** Interrupts for events from outside, and how long they took to the guest's vector: see latency.ts. */
+  readonly latency: Table;
 }
 
 /** What generated code imports, in the order in which calls are counted. */
@@ -111,7 +114,7 @@ export function readStats(buffer: ArrayBufferLike, cpus: number, seconds: number
     const base = vcpuBase(n), state = VCPU.at(buffer, base);
     return cpuStats(countersAt(buffer, base), state.retired, state.el);
   });
-  return { seconds, total: each.reduce(add), cpus: each };
+  return { seconds, total: each.reduce(add), cpus: each, latency: latencyStats(buffer) };
 }
 
 /** Adds up two reports of the same shape. */
@@ -127,7 +130,7 @@ function add<T extends object>(a: T, b: T): T {
 }
 
 /** Lines for people: everything of all vCPUs together, the largest first. */
-export function statsTable({ seconds, total, cpus }: Stats): string[] {
+export function statsTable({ seconds, total, cpus, latency }: Stats): string[] {
   const lines: string[] = [];
   const put = (name: string, value: number, note = "") =>
     lines.push(`  ${name.padEnd(34)} ${value.toLocaleString("en-US").padStart(16)}${note}`);
@@ -151,6 +154,7 @@ export function statsTable({ seconds, total, cpus }: Stats): string[] {
     slices: total.slices["run"]!,
     slicesCutShort: total.slices["cutShort"]!,
   });
+  section("interrupts for events from outside", latency);
   return lines;
 }
 
