@@ -15,7 +15,7 @@ import { PtyBackend } from "../../devices/host/pty.ts";
 import { RingBuffer } from "../../devices/host/ring_buffer.ts";
 import { SocketBackend } from "../../devices/host/socket.ts";
 import { UdpBackend } from "../../devices/host/udp.ts";
-import { assert } from "../base/errors.ts";
+import { assert, HostError } from "../base/errors.ts";
 import type { ChardevBackend, ChardevConfig } from "./config.ts";
 import { Terminal } from "./terminal.ts";
 
@@ -32,6 +32,8 @@ interface Chardev {
   readonly mux: CharacterMux | null;
   /** What the monitor reads. */
   readonly ring: RingBuffer | null;
+  /** Who has an end of it. */
+  readonly users: string[];
 }
 
 export class CharacterDevices {
@@ -50,7 +52,13 @@ export class CharacterDevices {
       const multiplexed = config.mux === "on" ||
         (config.mux === "auto" && plain instanceof Terminal && plain.interactive);
       const mux = multiplexed ? new CharacterMux(backend, this.around) : null;
-      this.#devices.set(config.id, { id: config.id, backend, mux, ring: plain instanceof RingBuffer ? plain : null });
+      this.#devices.set(config.id, {
+        id: config.id,
+        backend,
+        mux,
+        ring: plain instanceof RingBuffer ? plain : null,
+        users: [],
+      });
       // The run ended while this one was being opened.
       if (this.#closed) return backend.close();
       if (plain instanceof SocketBackend && config.backend.kind === "socket" && config.backend.server) {
@@ -62,10 +70,14 @@ export class CharacterDevices {
     await Promise.all(waiting.map((server) => server.whenConnected()));
   }
 
-  /** The end of device `id` for `user`. A device without a multiplexer has one only. */
+  /** The end of device `id` for `user`. A device without a multiplexer has one only; throws HostError for another. */
   attach(id: string, user: string, onFocus?: (has: boolean) => void): CharacterBackend {
     const device = this.#devices.get(id);
     assert(device, `there is a character device ${id}`);
+    if (device.mux === null && device.users.length > 0) {
+      throw new HostError(`character device ${id} is used by ${device.users[0]}: it needs mux=on for ${user} too`);
+    }
+    device.users.push(user);
     return device.mux?.attach(user, onFocus) ?? device.backend;
   }
 
