@@ -9,7 +9,7 @@ export const LATENCY = struct("latency", {
   taken: "f64",
   totalNs: "f64",
   maxNs: "f64",
-  /** Interrupts that the guest had masked and took later: times to the end of the slice in which it did. */
+  /** Interrupts that the guest had masked and took later: times until it acknowledged them. */
   masked: "f64",
   maskedTotalNs: "f64",
   maskedMaxNs: "f64",

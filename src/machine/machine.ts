@@ -245,6 +245,7 @@ export class Machine {
     const vcpu = this.vcpus[cpu]!, { state } = vcpu, before = state.pending;
     state.pending = (before & ~GIC_LINES) | lines;
     if (lines & ~before) this.scheduler.kick(vcpu);
+    if (before & GIC_LINES & ~lines) this.scheduler.lowered(vcpu);
   }
 }
 

@@ -130,7 +130,6 @@ export class Scheduler implements InstructionTime {
   /** Turns the next vCPU that can run for one slice. Returns false when all of them wait. */
   runSlice(): boolean {
     const { vcpus } = this.#parts, { state } = this;
-    this.#noteMasked();
     this.#takeInput();
     for (const { index } of vcpus) this.#drive(index);
     for (let i = 0; i < vcpus.length; i++) {
@@ -223,7 +222,6 @@ export class Scheduler implements InstructionTime {
 
   /** Between slices: an event from outside arrived at `atMs` and is about to be taken; `nowMs` reads the same clock. */
   hostEvent(atMs: number, nowMs: () => number): void {
-    this.#noteMasked();
     if (this.#target !== undefined) return;
     this.#arrivedMs = atMs;
     this.#nowMs = nowMs;
@@ -341,9 +339,9 @@ export class Scheduler implements InstructionTime {
     latency.maxNs = Math.max(latency.maxNs, ns);
   }
 
-  /** Between slices: the vCPU that an event interrupts has taken the interrupt if its line went down. */
-  #noteMasked() {
-    if (this.#target === undefined || (this.#target.state.pending & this.#targetLines) !== 0) return;
+  /** Lines of a vCPU went down: the one that an event interrupts has acknowledged that if its line did. */
+  lowered(vcpu: Vcpu): void {
+    if (this.#target !== vcpu || (vcpu.state.pending & this.#targetLines) !== 0) return;
     const { latency } = this, ns = this.#sinceArrivalNs();
     latency.masked++;
     latency.maskedTotalNs += ns;
