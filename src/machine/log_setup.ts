@@ -15,7 +15,7 @@ const hashOf = (image: Uint8Array | null) => image === null ? "none" : new Hash(
 
 /** What the guest can see of its machine, by the option that says it. */
 function machineOf(config: MachineConfig, images: MachineImages): LogHeader["machine"] {
-  const { board, cpu, cpuCount, ramSizeBytes, append, demo, loaders, noReboot } = config;
+  const { board, cpu, cpuCount, ramSizeBytes, append, demo, loaders, noReboot, virtio, drives } = config;
   return {
     "-M": JSON.stringify(board),
     "-cpu": JSON.stringify(cpu),
@@ -29,12 +29,18 @@ function machineOf(config: MachineConfig, images: MachineImages): LogHeader["mac
     "-device": loaders.map((loader, n) =>
       JSON.stringify("file" in loader ? { ...loader, file: hashOf(images.loaders[n] ?? null) } : loader)
     ).join(),
+    "-device virtio": JSON.stringify(virtio),
+    "-drive": JSON.stringify(drives),
     "-no-reboot": String(noReboot),
   };
 }
 
 /** Reads the log to be repeated, or describes the one to be written. Throws HostError when the log does not fit. */
 export async function setUpLog(config: MachineConfig, images: MachineImages): Promise<LogSetup> {
+  const changed = config.drives.find(({ readOnly, snapshot }) => !readOnly && !snapshot);
+  if (changed !== undefined && (config.record ?? config.replay) !== null) {
+    throw new HostError(`cannot repeat a run that changes drive ${changed.id}: it needs snapshot=on or readonly=on`);
+  }
   if (config.replay !== null) return await replaySetup(config, config.replay, images);
   if (config.record === null || config.icount === null) return { config, logHeader: null, log: null };
   const rtcBase = startOfRtc(config.rtc.base, Math.floor(hostWallSeconds())), seed = config.seed ?? 0;
