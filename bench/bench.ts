@@ -1,8 +1,9 @@
 // `deno task bench`: the same guests with the same command lines on this program and on QEMU TCG, one after the other, as
-// ratios of wall time (below 1: faster than QEMU). Options: --only=kernels|boot|demo, --cpu=MODEL, --repeat=N, --json=FILE.
+// ratios of wall time (below 1: faster than QEMU). Options: --only=kernels|boot|demo|gdb, --cpu=MODEL, --repeat=N, --json=FILE.
 
 import { parse } from "@std/flags";
 import { fetchLinux } from "../src/machine/fetch_linux.ts";
+import { type GdbResult, measureStub } from "./gdb.ts";
 import { type Machine, QEMU, Run, VITRINE } from "./machines.ts";
 
 const options = parse(Deno.args, { string: ["only", "cpu", "json"], default: { cpu: "cortex-a57", repeat: 1 } });
@@ -128,10 +129,28 @@ async function benchDemo(): Promise<void> {
   results.demo = { vitrineFirstByteMs: ours, qemuFirstByteMs: theirs };
 }
 
+async function benchGdb(): Promise<void> {
+  const image = here("kernels/endless.elf"), el2 = ["-M", "virt,gic-version=3,virtualization=on", "-cpu", "cortex-a57"];
+  const more = [...el2, "-nic", "none", "-nographic"];
+  const ours = await measureStub(VITRINE, more, image), theirs = await measureStub(QEMU, more, image);
+  const row = (name: string, key: keyof GdbResult) => [name, ours[key], theirs[key], ours[key] / theirs[key]];
+  table(["debugger stub", "vitrine", "QEMU", "ratio"], [
+    row("memory read, MiB/s", "readMiB"),
+    row("memory write, MiB/s", "writeMiB"),
+    row("steps/s", "steps"),
+    row("breakpoint stop, step off, continue /s", "stops"),
+    row("false conditions through gdb /s", "conditions"),
+    row("speed with 50 breakpoints, of undisturbed", "withBreakpoints"),
+    row("speed with a watchpoint, of undisturbed", "withWatchpoint"),
+  ]);
+  results.gdb = { vitrine: ours, qemu: theirs };
+}
+
 const PARTS: Readonly<Record<string, () => Promise<void>>> = {
   kernels: benchKernels,
   boot: benchBoot,
   demo: benchDemo,
+  gdb: benchGdb,
 };
 const only = String(options.only ?? "");
 for (const [name, part] of Object.entries(PARTS)) if (only === "" || only === name) await part();

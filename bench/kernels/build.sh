@@ -15,3 +15,8 @@ $CC $flags -fno-tree-vectorize -c floating.c -o "$work/floating.o"
 $CC -nostdlib -static -no-pie -s -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,--no-warn-rwx-segments \
     -Wl,-T,kernels.ld "$work"/*.o -o kernels.elf
 chmod 644 kernels.elf
+# The loop for the debugger's benchmark.
+$CC -c endless.S -o "$work/endless.o"
+$CC -nostdlib -static -no-pie -s -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,--no-warn-rwx-segments \
+    -Wl,-Ttext=0x40200000 -Wl,-N "$work/endless.o" -o endless.elf
+chmod 644 endless.elf

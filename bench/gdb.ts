@@ -1,0 +1,173 @@
+// `deno task bench --only=gdb`: the debugger stubs side by side, over the same packets by the same client: memory, single
+// steps, breakpoint stops, and what breakpoints and watchpoints that are never hit cost. Conditional breakpoints go through
+// the real gdb, which is where they are slow when the stub cannot evaluate them.
+
+import { type Machine, Run } from "./machines.ts";
+
+const PORTS = { vitrine: 41_234, qemu: 41_235 } as const;
+const RAM = 0x4000_0000, MEASURE_BYTES = 4 << 20, SECONDS = 3;
+
+/** A plain remote protocol client without acknowledgements. */
+class Client {
+  #buffer: Uint8Array = new Uint8Array(0);
+  private constructor(readonly connection: Deno.TcpConn) {}
+
+  static async connect(port: number): Promise<Client> {
+    for (let tries = 0;; tries++) {
+      try {
+        const client = new Client(await Deno.connect({ hostname: "127.0.0.1", port }));
+        client.connection.setNoDelay(true);
+        return client;
+      } catch (error) {
+        if (tries === 100) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    }
+  }
+  async send(data: Uint8Array | string): Promise<void> {
+    const body = typeof data === "string" ? new TextEncoder().encode(data) : data;
+    let sum = 0;
+    for (const byte of body) sum = (sum + byte) & 255;
+    const packet = new Uint8Array(body.length + 4);
+    packet[0] = 0x24;
+    packet.set(body, 1);
+    packet.set(new TextEncoder().encode(`#${sum.toString(16).padStart(2, "0")}`), body.length + 1);
+    for (let at = 0; at < packet.length;) at += await this.connection.write(packet.subarray(at));
+  }
+  /** The next packet's contents; acknowledgements and console output are passed over. */
+  async receive(): Promise<Uint8Array> {
+    const chunk = new Uint8Array(1 << 18);
+    for (;;) {
+      const start = this.#buffer.indexOf(0x24), end = start < 0 ? -1 : this.#buffer.indexOf(0x23, start);
+      if (end >= 0 && this.#buffer.length >= end + 3) {
+        const packet = this.#buffer.slice(start + 1, end);
+        this.#buffer = this.#buffer.slice(end + 3);
+        if (packet[0] !== 0x4f || packet[1] === 0x4b) return packet;
+        continue;
+      }
+      const n = await this.connection.read(chunk);
+      if (n === null) throw new Error("the stub closed the connection");
+      const grown = new Uint8Array(this.#buffer.length + n);
+      grown.set(this.#buffer);
+      grown.set(chunk.subarray(0, n), this.#buffer.length);
+      this.#buffer = grown;
+    }
+  }
+  async ask(data: Uint8Array | string): Promise<string> {
+    await this.send(data);
+    const reply = await this.receive();
+    return new TextDecoder("latin1").decode(reply);
+  }
+  async interrupt(): Promise<void> {
+    await this.connection.write(new Uint8Array([3]));
+    await this.receive();
+  }
+}
+
+async function perSecond(seconds: number, once: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  let n = 0;
+  for (; performance.now() - start < seconds * 1000; n++) await once();
+  return n / ((performance.now() - start) / 1000);
+}
+
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+/** A register of the `g` packet: 8 bytes, little-endian. */
+async function register(client: Client, number: number): Promise<bigint> {
+  const hex = (await client.ask("g")).slice(number * 16, number * 16 + 16);
+  return BigInt("0x" + hex.match(/../g)!.toReversed().join(""));
+}
+
+export interface GdbResult {
+  readonly readMiB: number;
+  readonly writeMiB: number;
+  readonly steps: number;
+  readonly stops: number;
+  readonly conditions: number;
+  readonly withBreakpoints: number;
+  readonly withWatchpoint: number;
+}
+
+/** Measures one stub on the program `image` (an endless loop that counts in X0 and stores to the address in X1). */
+export async function measureStub(machine: Machine, board: readonly string[], image: string): Promise<GdbResult> {
+  const port = PORTS[machine.name as keyof typeof PORTS];
+  const run = new Run(machine, [...board, "-kernel", image, "-gdb", `tcp:127.0.0.1:${port}`, "-S"]);
+  const client = await Client.connect(port);
+  const supported = await client.ask("qSupported:multiprocess+;swbreak+;hwbreak+;vContSupported+");
+  await client.ask("QStartNoAckMode");
+  await client.connection.write(new TextEncoder().encode("+"));
+  const packetBytes = parseInt(/PacketSize=([0-9a-f]+)/.exec(supported)![1]!, 16);
+  await client.ask("?");
+  await client.ask("vCont?");
+  // Let it set up its translation and reach the loop.
+  const go = async (ms: number) => {
+    await client.send("vCont;c");
+    await sleep(ms);
+    await client.interrupt();
+  };
+  await go(1000);
+
+  const chunk = Math.min(Math.floor((packetBytes - 64) / 2), 1 << 17);
+  const mebibytes = async (once: (at: number) => Promise<string>) => {
+    const start = performance.now();
+    for (let at = 0; at < MEASURE_BYTES; at += chunk) {
+      const reply = await once(RAM + 0x100_0000 + at);
+      if (/^E/.test(reply)) throw new Error(`${machine.name}: memory answers ${reply}`);
+    }
+    return MEASURE_BYTES / 2 ** 20 / ((performance.now() - start) / 1000);
+  };
+  const readMiB = await mebibytes((at) => client.ask(`m${at.toString(16)},${chunk.toString(16)}`));
+  const data = "5a".repeat(chunk);
+  const writeMiB = await mebibytes((at) => client.ask(`M${at.toString(16)},${chunk.toString(16)}:${data}`));
+  const steps = await perSecond(SECONDS, () => client.ask("vCont;s"));
+  const pc = (await register(client, 32)).toString(16);
+  await client.ask(`Z0,${pc},4`);
+  const stops = await perSecond(SECONDS, async () => {
+    await client.ask("vCont;c");
+    // gdb steps off a breakpoint before it goes on.
+    await client.ask(`z0,${pc},4`);
+    await client.ask("vCont;s");
+    await client.ask(`Z0,${pc},4`);
+  });
+  await client.ask(`z0,${pc},4`);
+
+  // How far the loop's counter comes in a second, undisturbed and with things set that are never hit.
+  const speed = async () => {
+    const before = await register(client, 0), start = performance.now();
+    await go(SECONDS * 1000);
+    return Number(await register(client, 0) - before) / ((performance.now() - start) / 1000);
+  };
+  const free = await speed();
+  for (let n = 0; n < 50; n++) await client.ask(`Z0,${(RAM + 0x20_0000 + 0x800 + n * 4).toString(16)},4`);
+  const withBreakpoints = await speed() / free;
+  for (let n = 0; n < 50; n++) await client.ask(`z0,${(RAM + 0x20_0000 + 0x800 + n * 4).toString(16)},4`);
+  const page = await register(client, 1);
+  await client.ask(`Z2,${(page + 0x100n).toString(16)},8`);
+  const withWatchpoint = await speed() / free;
+  await client.ask(`z2,${(page + 0x100n).toString(16)},8`);
+  client.connection.close();
+
+  // The condition is false every time; the counter tells how often it was evaluated.
+  const gdb = new Deno.Command("gdb-multiarch", {
+    args: ["-q", "-nx", "-batch", "-ex", "set architecture aarch64", "-ex", `target remote 127.0.0.1:${port}`]
+      .concat(["-ex", `break *0x${pc} if $x0 == 1`, "-ex", 'printf "from %lu\\n", $x0', "-ex", "continue"])
+      .concat(["-ex", 'printf "to %lu\\n", $x0']),
+    stdin: "null",
+    stdout: "piped",
+    stderr: "null",
+  }).spawn();
+  await sleep(1500 + SECONDS * 1000);
+  gdb.kill("SIGINT");
+  const text = new TextDecoder().decode((await gdb.output()).stdout);
+  const [from, to] = ["from", "to"].map((word) => Number(new RegExp(`^${word} (\\d+)`, "m").exec(text)?.[1] ?? NaN));
+  await run.end(0).catch(() => {});
+  return {
+    readMiB,
+    writeMiB,
+    steps,
+    stops,
+    conditions: (to! - from!) / (SECONDS + 1),
+    withBreakpoints,
+    withWatchpoint,
+  };
+}
