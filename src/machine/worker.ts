@@ -78,10 +78,12 @@ function run(message: StartMessage) {
   });
   if (config.dumpDtb !== null) return tell({ kind: "dtb", bytes: machine.plan.deviceTree });
   const { devices, devices: { uart } } = machine;
+  // A machine that is stopped takes no input.
   const idle = () =>
-    !channel.hasRequests && !devices.hasInput && !(uart.canReceive && channel.uartInput.length > 0) &&
-    !(uart.state.transmitCount > 0 && channel.uartOutput.space > 0);
-  const runner = new Runner(machine, clock, config, gate, {
+    !channel.hasRequests &&
+    (runner.lifecycle.state !== "running" || (!devices.hasInput && !(uart.canReceive && channel.uartInput.length > 0) &&
+      !(uart.state.transmitCount > 0 && channel.uartOutput.space > 0)));
+  const runner: Runner = new Runner(machine, clock, config, gate, {
     takeRequests: () => channel.hasRequests ? channel.takeRequests() : 0,
     takeArrivalMs: () => channel.machineBell.takeRungMs(),
     sleep: (limitMs) => channel.machineBell.wait(idle, limitMs),

@@ -27,3 +27,26 @@ for (const time of [[], ["-icount", "auto"]]) {
     assert(share <= 0.01, `${(share * 100).toFixed(2)} %`);
   });
 }
+
+Deno.test("a machine that -no-shutdown keeps costs nothing, whatever is typed", async () => {
+  const args = [...VITRINE.args, ...repeat("echo", "-no-shutdown"), "-nographic"];
+  const child = new Deno.Command(VITRINE.command, { args, stdin: "piped", stdout: "piped" }).spawn();
+  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader(), writer = child.stdin.getWriter();
+  let output = "";
+  const until = async (text: string) => {
+    while (!output.includes(text)) output += (await reader.read()).value ?? "";
+  };
+  await until("boot 1");
+  await writer.write(new TextEncoder().encode("q"));
+  await until("q at");
+  await writer.write(new TextEncoder().encode("more"));
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  const before = cpuMs(child.pid), start = performance.now();
+  await new Promise((resolve) => setTimeout(resolve, 2000));
+  const share = (cpuMs(child.pid) - before) / (performance.now() - start);
+  child.kill("SIGTERM");
+  assert.equal((await child.status).code, 143);
+  await writer.close().catch(() => {});
+  await reader.cancel();
+  assert(share <= 0.015, `${(share * 100).toFixed(2)} %`);
+});
