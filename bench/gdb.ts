@@ -5,11 +5,16 @@
 import { type Machine, Run } from "./machines.ts";
 
 const PORTS = { vitrine: 41_234, qemu: 41_235 } as const;
-const RAM = 0x4000_0000, MEASURE_BYTES = 4 << 20, SECONDS = 3;
+const RAM = 0x4000_0000, MEASURE_BYTES = 8 << 20, SECONDS = 3;
+
+const LATIN1 = new TextDecoder("latin1");
 
 /** A plain remote protocol client without acknowledgements. */
 class Client {
-  #buffer: Uint8Array = new Uint8Array(0);
+  /** What has come, up to `#filled`; the first `#searched` bytes hold no end of a packet. */
+  readonly #buffer = new Uint8Array(1 << 21);
+  #filled = 0;
+  #searched = 0;
   private constructor(readonly connection: Deno.TcpConn) {}
 
   static async connect(port: number): Promise<Client> {
@@ -36,27 +41,26 @@ class Client {
   }
   /** The next packet's contents; acknowledgements and console output are passed over. */
   async receive(): Promise<Uint8Array> {
-    const chunk = new Uint8Array(1 << 18);
     for (;;) {
-      const start = this.#buffer.indexOf(0x24), end = start < 0 ? -1 : this.#buffer.indexOf(0x23, start);
-      if (end >= 0 && this.#buffer.length >= end + 3) {
+      const end = this.#buffer.subarray(0, this.#filled).indexOf(0x23, this.#searched);
+      if (end >= 0 && this.#filled >= end + 3) {
+        const start = this.#buffer.indexOf(0x24);
         const packet = this.#buffer.slice(start + 1, end);
-        this.#buffer = this.#buffer.slice(end + 3);
+        this.#buffer.copyWithin(0, end + 3, this.#filled);
+        this.#filled -= end + 3;
+        this.#searched = 0;
         if (packet[0] !== 0x4f || packet[1] === 0x4b) return packet;
         continue;
       }
-      const n = await this.connection.read(chunk);
+      this.#searched = end >= 0 ? end : this.#filled;
+      const n = await this.connection.read(this.#buffer.subarray(this.#filled));
       if (n === null) throw new Error("the stub closed the connection");
-      const grown = new Uint8Array(this.#buffer.length + n);
-      grown.set(this.#buffer);
-      grown.set(chunk.subarray(0, n), this.#buffer.length);
-      this.#buffer = grown;
+      this.#filled += n;
     }
   }
   async ask(data: Uint8Array | string): Promise<string> {
     await this.send(data);
-    const reply = await this.receive();
-    return new TextDecoder("latin1").decode(reply);
+    return LATIN1.decode(await this.receive());
   }
   async interrupt(): Promise<void> {
     await this.connection.write(new Uint8Array([3]));
