@@ -22,7 +22,7 @@ const LAYOUT = {
 const CHANNEL_BYTES = LAYOUT.inputLog.at + LAYOUT.inputLog.size;
 
 /** What the daemon can ask of the machine, taken between slices. */
-export const REQUEST = { QUIT: 1, RESET: 2, STOP: 4, CONTINUE: 8 } as const;
+export const REQUEST = { QUIT: 1, RESET: 2, STOP: 4, CONTINUE: 8, DEBUG: 16 } as const;
 
 /** A counter in shared memory on which the thread that owns the bell sleeps. */
 export class Doorbell {
@@ -92,7 +92,7 @@ export class Channel {
   readonly inputLog: ByteRing;
   readonly #words: Int32Array<SharedArrayBuffer>;
 
-  constructor(buffer: SharedArrayBuffer, base: number, sizeBytes: number) {
+  constructor(readonly buffer: SharedArrayBuffer, base: number, sizeBytes: number) {
     assert(CHANNEL_BYTES <= sizeBytes, "the channel's range holds its rings");
     this.#words = new Int32Array(buffer, base, CONTROL_BYTES / 4);
     this.machineBell = new Doorbell(this.#words, WORD.machineBell);
@@ -149,6 +149,14 @@ export class Channel {
   /** Machine: whether the daemon wants it to end. */
   get quitting(): boolean {
     return (Atomics.load(this.#words, WORD.requests) & REQUEST.QUIT) !== 0;
+  }
+
+  /** Machine: looks for a request for at most `limitMs`; whether there is one. */
+  spin(limitMs: number): boolean {
+    for (const end = sharedNowMs() + limitMs; sharedNowMs() < end;) {
+      for (let n = 0; n < 100; n++) if (this.hasRequests) return true;
+    }
+    return false;
   }
 
   /** Machine: whether a request waits (for the condition of a sleep). */

@@ -6,6 +6,7 @@ import type { UdpOptions } from "../../devices/host/udp.ts";
 import type { Feature } from "../arch/features.ts";
 import type { TraceFormat, TraceGroup } from "../base/trace.ts";
 import type { LogHeader } from "./input_log.ts";
+import type { GdbAddress } from "../../gdbstub/address.ts";
 
 /** CPU models by QEMU's names. */
 export const CPU_MODELS = {
@@ -174,6 +175,23 @@ export interface TraceConfig {
   readonly filter: string | null;
 }
 
+/** Where a debugger finds the symbols of a context. */
+export interface SymbolFile {
+  /** The debugger's number of the context, or null. */
+  readonly context: number | null;
+  /** The VMID of a virtual machine, or null. */
+  readonly vmid: number | null;
+  readonly file: string;
+}
+
+export interface DebugConfig {
+  /** Where the debugger server listens; null for no debugger. */
+  readonly gdb: GdbAddress | null;
+  /** The machine waits for the debugger to let it run. */
+  readonly startStopped: boolean;
+  readonly symbols: readonly SymbolFile[];
+}
+
 export interface MachineConfig {
   readonly board: BoardConfig;
   readonly cpu: CpuConfig;
@@ -209,6 +227,7 @@ export interface MachineConfig {
   /** The input log that is written or repeated; at most one of the two. */
   readonly record: string | null;
   readonly replay: string | null;
+  readonly debug: DebugConfig;
   readonly trace: TraceConfig;
   /** Where counters are written at the end; "-" is a table on stderr, null nothing. */
   readonly stats: string | null;

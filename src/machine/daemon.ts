@@ -9,6 +9,7 @@ import { HOST_MAP } from "../memory/host_map.ts";
 import { Channel, REQUEST } from "./channel.ts";
 import { CharacterDevices } from "./chardevs.ts";
 import type { MachineConfig, MachineImages, StartMessage, WorkerMessage } from "./config.ts";
+import { serveDebugger } from "./debug/serve.ts";
 import { readImages } from "./images.ts";
 import { type LogSetup, openRecording, setUpLog } from "./log_setup.ts";
 import { InputPump, OutputPump } from "./pump.ts";
@@ -129,6 +130,8 @@ export async function runMachine(config: MachineConfig, options: DaemonOptions =
       async (d) => await recording?.write(d),
       outcome.fail,
     );
+    const debug = await serveDebugger(config, images, channel, notice, outcome.fail);
+    if (debug !== null) cleanup.add(() => void debug.close());
     worker.postMessage(startMessage(logSetup, memory, images), transferable(images));
 
     let workerEnded = false;
@@ -136,7 +139,8 @@ export async function runMachine(config: MachineConfig, options: DaemonOptions =
       workerEnded ||= data.kind !== "ready" && data.kind !== "notice";
       channel.daemonBell.ring();
     });
-    const pumps = [output, trace, log, input];
+    const pumps: { readonly idle: boolean; service(): void }[] = [output, trace, log, input];
+    if (debug !== null) pumps.push(debug);
     const idle = () => !outcome.settled && pumps.every((pump) => pump.idle);
     outcome.promise.catch(() => {}).finally(() => channel.daemonBell.ring());
     while (!outcome.settled) {
@@ -155,6 +159,8 @@ export async function runMachine(config: MachineConfig, options: DaemonOptions =
     await withinTime(Promise.allSettled([output.drain(), trace.drain(), log.drain()]), DRAIN_MS);
     const dropped = channel.trace.takeDropped();
     if (dropped > 0) notice(`trace: ${dropped} lines were dropped`);
+    const ended = outcome.promise.then((code) => debug?.close(code), () => debug?.close());
+    await withinTime(ended, DRAIN_MS);
     return await outcome.promise;
   } finally {
     cleanup.run();

@@ -2,10 +2,18 @@
 
 import { HostError, reason } from "../base/errors.ts";
 import { MAX_RAM_BYTES } from "../memory/host_map.ts";
-import type { MachineConfig, MachineImages } from "./config.ts";
+import type { MachineConfig, MachineImages, SymbolFile } from "./config.ts";
 
 /** The built-in demo: one image that holds its two guests. Their own files beside it are for a debugger's symbols. */
 const DEMO = new URL("../../tests/guests/two_guests/two_guests.elf", import.meta.url);
+
+const demoFile = (name: string) => new URL(`../../tests/guests/two_guests/${name}`, import.meta.url).pathname;
+/** The demo's files for a debugger, by context: its hypervisor, and its guests by VMID. */
+export const DEMO_SYMBOLS: readonly SymbolFile[] = [
+  { context: 1, vmid: null, file: demoFile("two_guests.elf") },
+  { context: null, vmid: 1, file: demoFile("guest_a.elf") },
+  { context: null, vmid: 2, file: demoFile("guest_b.elf") },
+];
 
 /** Reads one regular file that could fit into guest RAM. */
 export async function readImage(role: string, path: string | URL): Promise<Uint8Array<ArrayBuffer>> {

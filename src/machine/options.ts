@@ -4,6 +4,7 @@
 import { UsageError } from "../base/errors.ts";
 import type { MachineConfig } from "./config.ts";
 import { chardevConfig } from "./options/chardev.ts";
+import { debugConfig } from "./options/debugger.ts";
 import { timeConfig } from "./options/time.ts";
 import { type Option, within } from "./options/declare.ts";
 import { traceConfig, traceHelp } from "./options/observe.ts";
@@ -96,6 +97,7 @@ export function completeConfig(draft: Draft): MachineConfig {
     noReboot: draft.noReboot,
     noShutdown: draft.noShutdown,
     ...timeConfig(draft),
+    debug: debugConfig(draft),
     trace: traceConfig(draft),
     stats: draft.statsFile,
     dumpDtb: draft.dumpDtb,

@@ -27,7 +27,16 @@ export interface Outside {
   nowMs(): number;
 }
 
+/** The debugger, while there is one. */
+export interface RunnerDebugger {
+  /** Something has been asked for. */
+  service(): void;
+  /** As the machine's, with what the debugger wants of it. */
+  runSlice(): boolean;
+}
+
 export class Runner {
+  debugger: RunnerDebugger | null = null;
   readonly lifecycle: Lifecycle = new Lifecycle((_, to) => this.#changed(to));
   readonly #icount: { readonly clock: InstructionClock; readonly sleep: boolean } | null;
   /** How much later than asked for the last sleeps ended. */
@@ -36,7 +45,7 @@ export class Runner {
   constructor(
     readonly machine: Machine,
     readonly clock: MachineClock,
-    readonly config: Pick<MachineConfig, "icount" | "noReboot" | "noShutdown">,
+    readonly config: Pick<MachineConfig, "icount" | "noReboot" | "noShutdown"> & Partial<Pick<MachineConfig, "debug">>,
     readonly gate: InputGate,
     readonly outside: Outside,
   ) {
@@ -48,7 +57,8 @@ export class Runner {
 
   /** Runs to the end. */
   run(): void {
-    if (this.lifecycle.state === "built") this.lifecycle.to("running");
+    const first = this.config.debug?.startStopped ? "stopped" : "running";
+    if (this.lifecycle.state === "built") this.lifecycle.to(first);
     while (this.lifecycle.state !== "ended") this.step();
   }
 
@@ -72,7 +82,7 @@ export class Runner {
     }
     const arrived = outside.takeArrivalMs();
     if (arrived !== null) machine.scheduler.hostEvent(arrived, outside.nowMs);
-    const ran = machine.runSlice();
+    const ran = (this.debugger ?? machine).runSlice();
     if (machine.power === "on") {
       if (!ran) this.#wait();
     } else if (machine.power === "reset" && !this.config.noReboot) this.#reset();
@@ -87,6 +97,22 @@ export class Runner {
     if ((requests & REQUEST.RESET) !== 0) this.#reset();
     if ((requests & REQUEST.STOP) !== 0 && lifecycle.state === "running") lifecycle.to("stopped");
     if ((requests & REQUEST.CONTINUE) !== 0 && lifecycle.state === "stopped") lifecycle.to("running");
+    if ((requests & REQUEST.DEBUG) !== 0) this.debugger?.service();
+  }
+
+  // What the debugger may do, between slices and at the end of one.
+
+  halt(): void {
+    if (this.lifecycle.state === "running") this.lifecycle.to("stopped");
+  }
+  proceed(): void {
+    if (this.lifecycle.state === "stopped") this.lifecycle.to("running");
+  }
+  reset(): void {
+    if (this.lifecycle.can("resetting")) this.#reset();
+  }
+  quit(): void {
+    if (this.lifecycle.can("ended")) this.#end("QUIT");
   }
 
   #reset(): void {

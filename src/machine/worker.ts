@@ -7,8 +7,12 @@ import { assert, HostError } from "../base/errors.ts";
 import { seededRandom } from "../base/random.ts";
 import type { SerialBackend } from "../../devices/pl011.ts";
 import { HOST_MAP } from "../memory/host_map.ts";
+import { ByteRing } from "../base/ring.ts";
 import { Channel } from "./channel.ts";
 import type { MachineConfig, RtcConfig, StartMessage, WorkerMessage } from "./config.ts";
+import { COMMAND_RING, REPLY_RING } from "./debug/area.ts";
+import { DebugControl } from "./debug/control.ts";
+import { MachinePort } from "./debug/port.ts";
 import { decodeInput } from "./input_code.ts";
 import { type InputGate, LiveGate, RecordingGate, ReplayingGate } from "./input_gate.ts";
 import { LogWriter, readLog } from "./input_log.ts";
@@ -17,6 +21,9 @@ import { startOfRtc } from "./options/time.ts";
 import { Runner } from "./runner.ts";
 import { tracerOf } from "./tracing.ts";
 import { openDrives } from "./virtio.ts";
+
+/** How long a machine that is stopped looks for what its debugger wants before it sleeps. */
+const DEBUGGER_SPIN_MS = 0.15;
 
 const tell = (message: WorkerMessage) => self.postMessage(message);
 
@@ -61,6 +68,20 @@ function serialBackend(config: MachineConfig, channel: Channel, gate: InputGate)
   };
 }
 
+/** The debugger's half in this thread: asked through a ring, between slices. */
+function attachDebugger(runner: Runner, channel: Channel): void {
+  const { machine } = runner, control = new DebugControl(machine);
+  const commands = new ByteRing(channel.buffer, COMMAND_RING.base, COMMAND_RING.size);
+  const replies = new ByteRing(channel.buffer, REPLY_RING.base, REPLY_RING.size);
+  const port = new MachinePort(
+    control,
+    commands,
+    (bytes) => channel.writeWhole(replies, bytes, () => channel.quitting),
+  );
+  control.run = runner;
+  runner.debugger = { runSlice: () => control.runSlice(), service: () => port.service() };
+}
+
 function run(message: StartMessage) {
   const { config, memory, images } = message;
   const channel = new Channel(memory.buffer as SharedArrayBuffer, HOST_MAP.channel.base, HOST_MAP.channel.size);
@@ -86,9 +107,14 @@ function run(message: StartMessage) {
   const runner: Runner = new Runner(machine, clock, config, gate, {
     takeRequests: () => channel.hasRequests ? channel.takeRequests() : 0,
     takeArrivalMs: () => channel.machineBell.takeRungMs(),
-    sleep: (limitMs) => channel.machineBell.wait(idle, limitMs),
+    sleep: (limitMs) => {
+      // A debugger asks for one thing after the other: looking for the next is faster than being woken.
+      if (config.debug.gdb !== null && runner.lifecycle.state === "stopped" && channel.spin(DEBUGGER_SPIN_MS)) return;
+      channel.machineBell.wait(idle, limitMs);
+    },
     nowMs: sharedNowMs,
   });
+  if (config.debug.gdb !== null) attachDebugger(runner, channel);
   tell({ kind: "ready" });
   runner.run();
   for (const drive of drives.values()) drive.close();

@@ -1,6 +1,7 @@
 // How the debugger's two halves reach each other: calls from the stub's side, events from the machine's. In one thread for
 // tests and tools that own their machine; between the daemon and the machine's Worker through rings.
 
+import { sharedNowMs } from "../../base/clock.ts";
 import type { ByteRing } from "../../base/ring.ts";
 import type { Awaitable, Place, StopEvent } from "../../../gdbstub/target.ts";
 import type { ControlEvents, DebugControl } from "./control.ts";
@@ -144,7 +145,7 @@ export class DaemonPort implements Port {
     const number = this.#number++;
     const result = new Promise<unknown>((resolve) => this.#waiting.set(number, resolve));
     this.#send(frame({ call: name, number, args }));
-    for (const end = performance.now() + SPIN_MS; this.#waiting.has(number) && performance.now() < end;) {
+    for (const end = sharedNowMs() + SPIN_MS; this.#waiting.has(number) && sharedNowMs() < end;) {
       this.#receive();
     }
     if (this.#events.length > 0) queueMicrotask(() => this.#tell());
@@ -186,7 +187,7 @@ export class DaemonPort implements Port {
   }
   /** After resuming: a step ends so soon that looking for its end is faster than waiting for the bell. */
   spin(): void {
-    for (const end = performance.now() + SPIN_MS; performance.now() < end && this.#reader.ring.length === 0;);
+    for (const end = sharedNowMs() + SPIN_MS; sharedNowMs() < end && this.#reader.ring.length === 0;);
     if (this.#reader.ring.length > 0) this.#receive();
     if (this.#events.length > 0) queueMicrotask(() => this.#tell());
   }

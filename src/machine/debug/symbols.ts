@@ -1,13 +1,7 @@
 // Which ELF file holds a context's symbols: `-symbols CONTEXT=FILE`, or for the hypervisor what `-kernel` loaded.
 
 import { HostError, reason } from "../../base/errors.ts";
-
-/** `-symbols`: a context by gdb's number (`2`), or a virtual machine by its VMID (`vm3`). */
-export interface SymbolFile {
-  readonly context: number | null;
-  readonly vmid: number | null;
-  readonly file: string;
-}
+import type { SymbolFile } from "../config.ts";
 
 export interface Symbols {
   /** The file's name without directories; null when there is none. */

@@ -13,17 +13,8 @@ import {
   type RtcConfig,
 } from "../config.ts";
 import { type ChardevDraft, chardevOptions, newChardevDraft } from "./chardev.ts";
-import {
-  type Field,
-  field,
-  fieldsOption,
-  flag,
-  type Given,
-  later,
-  type Option,
-  option,
-  variantsOption,
-} from "./declare.ts";
+import { type DebuggerDraft, debuggerOptions, newDebuggerDraft } from "./debugger.ts";
+import { type Field, field, fieldsOption, flag, type Given, type Option, option, variantsOption } from "./declare.ts";
 import { type LoaderDraft, loaderDrivers, newLoaderDraft } from "./loader.ts";
 import { newObserveDraft, type ObserveDraft, observeOptions } from "./observe.ts";
 import { ICOUNT_FIELDS, icountOf, RTC_BASE } from "./time.ts";
@@ -31,7 +22,7 @@ import { newVirtioDraft, type VirtioDraft, virtioDrivers, virtioOptions } from "
 import { choice, count, FILE, onOff, RAM_SIZE, type ValueKind, WORDS } from "./values.ts";
 
 /** What the options say, before defaults. */
-export interface Draft extends ObserveDraft, ChardevDraft, LoaderDraft, VirtioDraft {
+export interface Draft extends ObserveDraft, ChardevDraft, LoaderDraft, VirtioDraft, DebuggerDraft {
   /** `-M virt` was said, so QEMU's defaults hold. */
   explicitBoard: boolean;
   gicVersion: 2 | 3 | null;
@@ -83,6 +74,7 @@ export const newDraft = (): Draft => ({
   seed: null,
   record: null,
   replay: null,
+  ...newDebuggerDraft(),
   ...newObserveDraft(),
   fetchOnly: false,
 });
@@ -218,9 +210,7 @@ export const OPTIONS: readonly Option<Draft>[] = [
   }),
   option("nic", choice("none"), "no network", () => {}),
   option("accel", choice("tcg"), "accepted", () => {}),
-  later("S", null, "start stopped, for the debugger"),
-  later("gdb", "tcp:[HOST]:PORT", "debugger server"),
-  later("s", null, "-gdb tcp::1234"),
+  ...debuggerOptions<Draft>(),
   ...observeOptions<Draft>(),
   flag("help h", "this text", (draft: Draft) => {
     draft.show ??= "help";
