@@ -10,8 +10,11 @@ import { TextLineStream } from "@std/streams";
 /** A program that tests run, and the Debian package that has it. */
 const TOOLS: readonly { readonly program: string; readonly from: string; readonly quick: boolean }[] = [
   { program: "qemu-aarch64", from: "qemu-user", quick: true },
+  { program: "qemu-img", from: "qemu-utils", quick: true },
   { program: "dtc", from: "device-tree-compiler", quick: true },
   { program: "gdb-multiarch", from: "gdb-multiarch", quick: true },
+  { program: "e2fsck", from: "e2fsprogs", quick: false },
+  { program: "nbdkit", from: "nbdkit", quick: false },
   { program: "qemu-system-aarch64", from: "qemu-system-arm", quick: false },
 ];
 /** Formatted, linted and type-checked. */

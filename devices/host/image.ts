@@ -3,7 +3,8 @@
 
 import { assert, HostError } from "../../src/base/errors.ts";
 import type { BlockBackend, Done } from "../virtio/block_backend.ts";
-import { ImageFile } from "./image_file.ts";
+import type { ImageFile } from "./image_file.ts";
+import { looksLikeQcow2 } from "./image_qcow2_header.ts";
 
 /** An image of any format. All methods throw HostError. */
 export interface Image {
@@ -33,7 +34,8 @@ export class RawImage implements Image {
   readonly canDiscard = false;
   #zeros: Uint8Array | null = null;
 
-  constructor(readonly file: ImageFile) {
+  /** With `guarded`, nothing may be written that makes the file look like another format. */
+  constructor(readonly file: ImageFile, private readonly guarded: boolean) {
     this.name = file.path;
     this.readOnly = file.readOnly;
     this.sizeBytes = Math.ceil(file.sizeBytes / SECTOR) * SECTOR;
@@ -43,6 +45,9 @@ export class RawImage implements Image {
     this.file.readPieces(offset, pieces);
   }
   write(offset: number, pieces: readonly Uint8Array[]): void {
+    if (this.guarded && offset === 0 && looksLikeQcow2(pieces[0]!)) {
+      throw new HostError(`cannot write ${this.name}: it would look like qcow2; say format=raw to allow that`);
+    }
     this.file.writePieces(offset, pieces);
   }
   flush(): void {
@@ -127,6 +132,3 @@ export class ImageBackend implements BlockBackend {
     }
   }
 }
-
-/** A raw image. Throws HostError when it cannot be opened. */
-export const openRaw = (path: string, readOnly: boolean): RawImage => new RawImage(ImageFile.open(path, readOnly));

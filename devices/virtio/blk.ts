@@ -148,14 +148,14 @@ export class VirtioBlk implements VirtioDevice {
     switch (type) {
       case BLK_TYPE.IN:
         counters.reads++;
-        if (!this.#inside(offset, room)) return this.#answer(queue, chain, BLK_STATUS.IOERR, 0);
+        if (!this.#inside(offset, room)) return this.#answer(queue, chain, BLK_STATUS.IOERR);
         return backend.read(offset, chain.room(0, room), (good) => {
           if (!queue.isStale(chain)) chain.wrote(0, room);
-          this.#answer(queue, chain, good ? BLK_STATUS.OK : BLK_STATUS.IOERR, good ? room : 0);
+          this.#answer(queue, chain, good ? BLK_STATUS.OK : BLK_STATUS.IOERR);
         });
       case BLK_TYPE.OUT:
         counters.writes++;
-        if (backend.readOnly || !this.#inside(offset, sent)) return this.#answer(queue, chain, BLK_STATUS.IOERR, 0);
+        if (backend.readOnly || !this.#inside(offset, sent)) return this.#answer(queue, chain, BLK_STATUS.IOERR);
         return backend.write(offset, chain.sent(HEADER_BYTES, sent), this.#durable(queue, chain));
       case BLK_TYPE.FLUSH:
         counters.flushes++;
@@ -164,7 +164,8 @@ export class VirtioBlk implements VirtioDevice {
         counters.others++;
         const id = new Uint8Array(ID_BYTES);
         new TextEncoder().encodeInto(this.#options.serial, id);
-        return this.#answer(queue, chain, BLK_STATUS.OK, chain.write(0, id.subarray(0, Math.min(room, ID_BYTES))));
+        chain.write(0, id.subarray(0, Math.min(room, ID_BYTES)));
+        return this.#answer(queue, chain, BLK_STATUS.OK);
       }
       case BLK_TYPE.DISCARD:
       case BLK_TYPE.WRITE_ZEROES:
@@ -172,7 +173,7 @@ export class VirtioBlk implements VirtioDevice {
         if ((this.features & (type === BLK_TYPE.DISCARD ? F.DISCARD : F.WRITE_ZEROES)) === 0n) break;
         return this.#ranges(queue, chain, type === BLK_TYPE.DISCARD, sent);
     }
-    this.#answer(queue, chain, BLK_STATUS.UNSUPP, 0);
+    this.#answer(queue, chain, BLK_STATUS.UNSUPP);
   }
 
   #inside(offset: number, bytes: number): boolean {
@@ -182,7 +183,7 @@ export class VirtioBlk implements VirtioDevice {
   /** Discard and write zeroes: all ranges are checked before the first one is acted on. */
   #ranges(queue: Virtqueue, chain: Chain, discard: boolean, sent: number): void {
     if (sent === 0 || sent % RANGE_BYTES !== 0 || sent > MOST_RANGES * RANGE_BYTES) {
-      return this.#answer(queue, chain, BLK_STATUS.IOERR, 0);
+      return this.#answer(queue, chain, BLK_STATUS.IOERR);
     }
     const bytes = new Uint8Array(sent), view = new DataView(bytes.buffer);
     chain.read(HEADER_BYTES, bytes);
@@ -190,9 +191,9 @@ export class VirtioBlk implements VirtioDevice {
     for (let at = 0; at < sent; at += RANGE_BYTES) {
       const offset = (view.getUint32(at + 4, true) * 2 ** 32 + view.getUint32(at, true)) * SECTOR;
       const sectors = view.getUint32(at + 8, true), flags = view.getUint32(at + 12, true);
-      if ((flags & ~(discard ? 0 : UNMAP)) !== 0) return this.#answer(queue, chain, BLK_STATUS.UNSUPP, 0);
+      if ((flags & ~(discard ? 0 : UNMAP)) !== 0) return this.#answer(queue, chain, BLK_STATUS.UNSUPP);
       if (sectors > MOST_RANGE_SECTORS || !this.#inside(offset, sectors * SECTOR)) {
-        return this.#answer(queue, chain, BLK_STATUS.IOERR, 0);
+        return this.#answer(queue, chain, BLK_STATUS.IOERR);
       }
       ranges.push({ offset, bytes: sectors * SECTOR, unmap: flags !== 0 });
     }
@@ -209,7 +210,7 @@ export class VirtioBlk implements VirtioDevice {
   }
 
   #done(queue: Virtqueue, chain: Chain): Done {
-    return (good) => this.#answer(queue, chain, good ? BLK_STATUS.OK : BLK_STATUS.IOERR, 0);
+    return (good) => this.#answer(queue, chain, good ? BLK_STATUS.OK : BLK_STATUS.IOERR);
   }
 
   /** As #done, but without a write cache there is a flush before the answer. */
@@ -224,11 +225,11 @@ export class VirtioBlk implements VirtioDevice {
     return this.#transport.has(F.CONFIG_WCE) ? config[CONFIG.writeback] !== 0 : this.#transport.has(F.FLUSH);
   }
 
-  /** The status is the last byte of the room, behind `written` bytes of answer. */
-  #answer(queue: Virtqueue, chain: Chain, status: number, written: number): void {
+  /** The status is the last byte of the room, whatever lies before it. */
+  #answer(queue: Virtqueue, chain: Chain, status: number): void {
     if (status !== BLK_STATUS.OK) this.counters.errors++;
     if (!queue.isStale(chain)) chain.write(chain.writableBytes - 1, Uint8Array.of(status));
-    queue.put(chain, written + 1);
+    queue.put(chain, chain.writableBytes);
     if (!this.#batching) queue.flush();
   }
 }

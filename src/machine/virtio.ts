@@ -1,9 +1,12 @@
 // The virtio devices of a configuration: which transport each is in, and what stands behind it on the host.
 
-import { type Image, ImageBackend, openRaw } from "../../devices/host/image.ts";
+import { ImageBackend } from "../../devices/host/image.ts";
+import { openImage } from "../../devices/host/image_open.ts";
 import type { BlockBackend } from "../../devices/virtio/block_backend.ts";
 import { VirtioBlk } from "../../devices/virtio/blk.ts";
+import type { NetBackend } from "../../devices/net/port.ts";
 import type { VirtioDevice } from "../../devices/virtio/device.ts";
+import { VirtioNet } from "../../devices/virtio/net.ts";
 import { VirtioRng } from "../../devices/virtio/rng.ts";
 import { assert, HostError } from "../base/errors.ts";
 import type { DriveConfig, MachineConfig, VirtioConfig } from "./config.ts";
@@ -33,6 +36,8 @@ export function virtioSlots(configs: readonly VirtioConfig[]): (VirtioConfig | u
 export interface VirtioSurroundings {
   readonly random: RandomBytes;
   readonly drives: Drives;
+  /** The host's side of network devices, by the ids of their back ends. */
+  readonly networks: ReadonlyMap<string, NetBackend>;
 }
 
 /** The devices by their transports. */
@@ -40,7 +45,8 @@ export function makeVirtioDevices(config: MachineConfig, around: VirtioSurroundi
   return virtioSlots(config.virtio).map((device) => device && makeDevice(device, config, around));
 }
 
-function makeDevice(device: VirtioConfig, config: MachineConfig, { random, drives }: VirtioSurroundings): VirtioDevice {
+function makeDevice(device: VirtioConfig, config: MachineConfig, around: VirtioSurroundings): VirtioDevice {
+  const { random, drives, networks } = around;
   switch (device.kind) {
     case "rng":
       return new VirtioRng(random);
@@ -49,6 +55,11 @@ function makeDevice(device: VirtioConfig, config: MachineConfig, { random, drive
       const drive = config.drives.find(({ id }) => id === device.drive), backend = drives.get(device.drive);
       assert(drive !== undefined && backend !== undefined, `drive ${device.drive} is open`);
       return new VirtioBlk({ backend, serial, queues, queueSize, writeCache: drive.writeBack });
+    }
+    case "net": {
+      const backend = networks.get(device.netdev);
+      assert(backend !== undefined, `network ${device.netdev} is there`);
+      return new VirtioNet({ backend, mac: Uint8Array.from(device.mac), mtu: device.mtu, offloads: true });
     }
   }
 }
@@ -66,12 +77,7 @@ export function openDrives(configs: readonly DriveConfig[], warn: (line: string)
 }
 
 function openDrive(config: DriveConfig, warn: (line: string) => void): BlockBackend {
-  const { discard, unsafe } = config;
-  return new ImageBackend(openImage(config), { discard, unsafe, warn });
-}
-
-function openImage({ source, format, readOnly, snapshot }: DriveConfig): Image {
+  const { source, discard, unsafe } = config;
   if (source.kind === "nbd") throw new HostError("cannot open an NBD server: not implemented yet");
-  if (format === "qcow2" || snapshot) throw new HostError(`cannot open ${source.path}: qcow2 is not implemented yet`);
-  return openRaw(source.path, readOnly);
+  return new ImageBackend(openImage({ ...config, path: source.path }), { discard, unsafe, warn });
 }

@@ -6,25 +6,8 @@ import type { Chain } from "../../devices/virtio/chain.ts";
 import { FEATURE, STATUS, type VirtioDevice, type VirtioTransport } from "../../devices/virtio/device.ts";
 import { DESC, type Virtqueue } from "../../devices/virtio/queue.ts";
 import { seededRandom } from "../../src/base/random.ts";
-import { DriverQueue, FakeDriver, RAM_BASE, REG, SLOT_BASE } from "./driver.ts";
-
-class Dice {
-  readonly #bytes: (count: number) => Uint8Array;
-  constructor(seed: number) {
-    this.#bytes = seededRandom(seed);
-  }
-  /** 0 to `limit` - 1. */
-  below(limit: number): number {
-    const [a, b, c, d] = this.#bytes(4) as unknown as [number, number, number, number];
-    return (a * 2 ** 24 + b * 2 ** 16 + c * 2 ** 8 + d) % limit;
-  }
-  pick<T>(...from: T[]): T {
-    return from[this.below(from.length)]!;
-  }
-  word(): number {
-    return this.pick(0, 1, 2, 3, 4, 8, 16, 17, 0x100, 0xffff, 0x7fffffff, 0xffffffff, this.below(2 ** 32));
-  }
-}
+import { type DriverQueue, FakeDriver, RAM_BASE, REG, SLOT_BASE } from "./driver.ts";
+import { Dice } from "./tools.ts";
 
 /** Copies what it reads to where it may write, at once or later, or puts it back. */
 class Echo implements VirtioDevice {
@@ -120,7 +103,7 @@ function act(dice: Dice, driver: FakeDriver): void {
 Deno.test("no driver, however mad, gets anything out of a queue but DEVICE_NEEDS_RESET", () => {
   let broken = 0, chains = 0;
   for (let seed = 1; seed <= 300; seed++) {
-    const dice = new Dice(seed), driver = new FakeDriver(new Echo(dice), { ramBytes: 0x1_0000 });
+    const dice = new Dice(seededRandom(seed)), driver = new FakeDriver(new Echo(dice), { ramBytes: 0x1_0000 });
     const ramHost = driver.memory.place(RAM_BASE, 1, false);
     const features = FEATURE.VERSION_1 | dice.pick(0n, FEATURE.EVENT_IDX) | dice.pick(0n, FEATURE.INDIRECT_DESC);
     for (let round = 0; round < 4; round++) {
