@@ -2,10 +2,9 @@
 // change nothing but what their name says. `help`, `space`, `catch` and `step-into-exceptions` are the stub's own.
 
 import { ESR_BITS } from "../../arch/esr.ts";
-import { syndromeWords } from "../../arch/esr_text.ts";
 import { SPSR_BITS } from "../../arch/pstate.ts";
 import { REGISTERS, SYSREG_NAMES, type SysregName } from "../../arch/sysregs.ts";
-import { issLayout } from "../../arch/esr_text.ts";
+import { exceptionClassName, issLayout, syndromeWords } from "../../arch/esr_text.ts";
 import { getField, type Layout, layout } from "../../base/bits.ts";
 import { COUNTER_HZ } from "../../base/clock.ts";
 import { hex } from "../../base/trace.ts";
@@ -75,7 +74,7 @@ function threadRows({ area }: DebugControl): string[][] {
 }
 
 const reasonName = (reason: number): string =>
-  reason < 64 ? exceptionWords(0, reason << 26).replace(/[ :#].*$/, "") : exceptionWords(reason - 63, 0);
+  reason < 64 ? exceptionClassName(reason) : exceptionWords(reason - 63, 0);
 
 const EXIT_COLUMNS = ["Context", "Reason", "Exits"];
 function exitRows({ area }: DebugControl): string[][] {
