@@ -17,7 +17,9 @@ export type Effect =
   /** Something that selects or configures a translation. */
   | "translation"
   /** Traps and enables that are cached per exception level, and with them translations and interrupt routing. */
-  | "control";
+  | "control"
+  /** What breakpoints, watchpoints and software step follow from. */
+  | "debug";
 
 interface Row<S extends string> {
   /** Absent for registers that are reached by redirection only (ICV_*). */

@@ -7,7 +7,7 @@ import { struct, type View } from "../base/struct.ts";
 import { DIRECT, type DirectClass } from "./direct.ts";
 import { type Sysreg, sysregKey } from "./sysreg.ts";
 import { CONTROL } from "./sysregs/control.ts";
-import { DEBUG } from "./sysregs/debug.ts";
+import { BREAKPOINT_CONTROL, DEBUG, WATCHPOINT_CONTROL } from "./sysregs/debug.ts";
 import { GIC_REGISTERS } from "./sysregs/gic.ts";
 import { IDENTIFICATION } from "./sysregs/identification.ts";
 import { IMPLEMENTATION } from "./sysregs/implementation.ts";
@@ -124,6 +124,7 @@ export const MAIR = ROWS.MAIR_EL1.layout;
 export const PAR_EL1 = ROWS.PAR_EL1.layout;
 export const MDSCR_EL1 = ROWS.MDSCR_EL1.layout;
 export const MDCR_EL2 = ROWS.MDCR_EL2.layout;
+export const DBGBCR = BREAKPOINT_CONTROL, DBGWCR = WATCHPOINT_CONTROL;
 /** CNTHCTL_EL2 with E2H = 0. */
 export const CNTHCTL_EL2_NVHE = layout(64, "RES0:56 EVNTI:4 EVNTDIR:1 EVNTEN:1 EL1PCEN:1 EL1PCTEN:1");
 export const CNTKCTL_EL1 = ROWS.CNTKCTL_EL1.layout;

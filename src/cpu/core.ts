@@ -93,5 +93,6 @@ export class Vcpu {
   /** Recomputes what is derived from registers, after they were replaced from outside (reset, snapshot, debugger). */
   refresh(): void {
     recomputeControls(this);
+    this.environment.debugChanged?.(this);
   }
 }

@@ -4,7 +4,7 @@
 import { SPSR } from "../arch/pstate.ts";
 import { HCR_EL2, type SysregName } from "../arch/sysregs.ts";
 import type { Vcpu } from "./core.ts";
-import { afterUnmask, interruptStatus } from "./exceptions.ts";
+import { afterDaif, afterDebugChange, interruptStatus } from "./exceptions.ts";
 import { HCR, isHost, packFlags, setLevel, unpackFlags } from "./pstate.ts";
 import { CONTINUE, type Status } from "./status.ts";
 
@@ -57,7 +57,7 @@ export const CPU_REGISTERS: Readonly<Partial<Record<SysregName, CpuRegister>>> =
     read: ({ state }) => state.daif << 6,
     write: (vcpu, lo) => {
       vcpu.state.daif = (lo >>> 6) & 15;
-      return afterUnmask(vcpu);
+      return afterDaif(vcpu);
     },
   },
   NZCV: {
@@ -103,8 +103,9 @@ export const CPU_REGISTERS: Readonly<Partial<Record<SysregName, CpuRegister>>> =
   },
 
   OSLAR_EL1: {
-    write: ({ sys }, lo) => {
-      sys.OSLSR_EL1Lo = (sys.OSLSR_EL1Lo & ~2) | (lo & 1) << 1;
+    write: (vcpu, lo) => {
+      vcpu.sys.OSLSR_EL1Lo = (vcpu.sys.OSLSR_EL1Lo & ~2) | (lo & 1) << 1;
+      return afterDebugChange(vcpu);
     },
   },
   // The claim tags: bits are set through one register, cleared through the other; SET reads as all ones.

@@ -38,6 +38,12 @@ export interface Environment {
   /** Which instruction calls PSCI; the other is UNDEFINED where the architecture has it so. */
   readonly psciConduit: "hvc" | "smc";
 
+  /**
+   * A register of self-hosted debug was written. Must be cheap while nothing is enabled. Answers whether instructions that
+   * come now may be found changed: the next one is looked up again.
+   */
+  debugChanged?(vcpu: Vcpu): boolean;
+
   /** SEV: sets the event register of every vCPU and wakes those that wait for it. */
   sendEvent(vcpu: Vcpu): void;
 

@@ -1,14 +1,15 @@
 // Exceptions: routing, entry and return, for EL0 to EL2 in AArch64. DDI 0487 "The AArch64 System Level Programmers' Model";
-// AArch64.TakeException(), AArch64.ExceptionReturn() and what they call. Left out: software step and the other debug
-// exceptions than BRK, since breakpoint registers do not match.
+// AArch64.TakeException(), AArch64.ExceptionReturn() and what they call. Which debug exceptions there are to take is
+// self_hosted_debug.ts's to say.
 
 import { EC, FSC } from "../arch/esr.ts";
 import { exceptionClassName, hasFaultAddress, isAbort, syndromeWords } from "../arch/esr_text.ts";
 import { DAIF, PSR } from "../arch/pstate.ts";
-import { MDCR_EL2, SCTLR } from "../arch/sysregs.ts";
+import { SCTLR } from "../arch/sysregs.ts";
 import { hex, tracePoint, Tracer, wide } from "../base/trace.ts";
 import type { Vcpu } from "./core.ts";
 import { FP_TRAP, HCR, isHost, packSpsr, setLevel, unpackFlags } from "./pstate.ts";
+import { debugTarget, returnSs, stepActive } from "./self_hosted_debug.ts";
 import { CONTINUE, LEAVE, REFETCH, type Status } from "./status.ts";
 import { countInstructions, INTERRUPT_CLASS } from "./counters.ts";
 import { HALT, PENDING, type VcpuState } from "./vcpu.ts";
@@ -61,7 +62,6 @@ const RETURNED = tracePoint(
 const INT = Tracer.bit("int");
 
 const SPAN = 1 << SCTLR.at.SPAN.lsb;
-const TDE = 1 << MDCR_EL2.at.TDE.lsb;
 /** ESR_ELx.IL: every exception from AArch64 has it, since its instructions are 32 bits or the syndrome says so. */
 const IL = 1 << 25;
 const ISS_MASK = 0x1ff_ffff;
@@ -137,6 +137,8 @@ function enter(vcpu: Vcpu, target: number, vector: Vector, returnLo: number, ret
   const counts = target === 2 ? vcpu.counters.exceptionsToEl2 : vcpu.counters.exceptionsToEl1;
   counts[exceptionClass(vcpu, target, vector)]!++;
   if ((environment.trace.mask & INT) !== 0) traceTaken(vcpu, from, target, vector, psr, wide(returnHi, returnLo));
+  // Where the level that was entered is stepped by a higher one, not even its first instruction is executed.
+  if (stepActive(vcpu)) environment.kick(vcpu);
   environment.exceptionTaken?.(vcpu, from);
 }
 
@@ -198,6 +200,8 @@ export function takeAtInstruction(vcpu: Vcpu, target: number, ec: number, iss: n
 /** Takes a synchronous exception that returns to the next instruction. */
 function takeAfterInstruction(vcpu: Vcpu, target: number, ec: number, iss: number): Status {
   const lo = (vcpu.state.pcLo + 4) >>> 0;
+  // SSAdvance(): the instruction that is stepped is done.
+  vcpu.state.ss = 0;
   takeException(vcpu, target, ec, iss, lo, lo === 0 ? vcpu.state.pcHi + 1 : vcpu.state.pcHi);
   return REFETCH;
 }
@@ -238,9 +242,43 @@ export function smc(vcpu: Vcpu, imm: number): Status {
 
 /** AArch64.SoftwareBreakpoint() */
 export function brk(vcpu: Vcpu, imm: number): Status {
-  const { state, sys } = vcpu;
-  const toEl2 = state.el === 2 || (sys.HCR_EL2Lo & HCR.TGE) !== 0 || (sys.MDCR_EL2Lo & TDE) !== 0;
-  return takeAtInstruction(vcpu, toEl2 ? 2 : 1, EC.BRK, imm);
+  return takeAtInstruction(vcpu, debugLevel(vcpu), EC.BRK, imm);
+}
+
+/** The level that takes a debug exception. */
+const debugLevel = (vcpu: Vcpu): number => vcpu.state.el === 2 ? 2 : debugTarget(vcpu);
+const DEBUG_EVENT = 0x22;
+
+/** AArch64.BreakpointException(), before the instruction at `state.pc`. */
+export function breakpointException(vcpu: Vcpu): Status {
+  const target = debugLevel(vcpu), ec = target > vcpu.state.el ? EC.BREAKPOINT_LOWER : EC.BREAKPOINT;
+  return takeAtInstruction(vcpu, target, ec, DEBUG_EVENT);
+}
+
+/** AArch64.WatchpointException() for the access at hi:lo of the instruction at `state.pc`. */
+export function watchpointException(vcpu: Vcpu, lo: number, hi: number, write: boolean, maintenance: boolean): Status {
+  const { sys } = vcpu, target = debugLevel(vcpu), ec = target > vcpu.state.el ? EC.WATCHPOINT_LOWER : EC.WATCHPOINT;
+  if (target === 2) {
+    sys.FAR_EL2Lo = lo;
+    sys.FAR_EL2Hi = hi;
+  } else {
+    sys.FAR_EL1Lo = lo;
+    sys.FAR_EL1Hi = hi;
+  }
+  return takeAtInstruction(vcpu, target, ec, (maintenance ? 1 << 8 : 0) | (write ? 1 << 6 : 0) | DEBUG_EVENT);
+}
+
+/** AArch64.SoftwareStepException(), before the instruction at `state.pc`; `iss` tells of the one that was stepped. */
+export function stepException(vcpu: Vcpu, iss: number): Status {
+  const target = debugLevel(vcpu), ec = target > vcpu.state.el ? EC.STEP_LOWER : EC.STEP;
+  return takeAtInstruction(vcpu, target, ec, iss | DEBUG_EVENT, COUNTED);
+}
+const STEPPED = 1 << 24, STEPPED_EXCLUSIVE = 1 << 6;
+
+/** The instruction of a step was executed, and PSTATE.SS tells that it took no exception: the step's comes. */
+export function stepped(vcpu: Vcpu, exclusive: boolean): void {
+  vcpu.state.ss = 0;
+  if (stepActive(vcpu)) stepException(vcpu, STEPPED | (exclusive ? STEPPED_EXCLUSIVE : 0));
 }
 
 /** HLT is UNDEFINED: halting debug is never enabled. */
@@ -377,12 +415,16 @@ function deliverable(vcpu: Vcpu): number {
 }
 
 /**
- * Takes the highest-priority interrupt that is pending and not masked, before the instruction at `state.pc`. Returns
- * whether one was taken; `state.pc` is its vector then.
+ * Takes the highest-priority interrupt that is pending and not masked, before the instruction at `state.pc`, or the
+ * exception of a step whose instruction was executed. Returns whether one was taken; `state.pc` is its vector then.
  */
 export function takePendingInterrupt(vcpu: Vcpu): boolean {
   const line = deliverable(vcpu);
-  if (line === 0) return false;
+  if (line === 0) {
+    if (!stepActive(vcpu) || vcpu.state.ss !== 0) return false;
+    stepException(vcpu, 0);
+    return true;
+  }
   const { state, sys } = vcpu;
   switch (line) {
     case PENDING.FIQ:
@@ -439,10 +481,30 @@ export function interruptStatus(vcpu: Vcpu): number {
  */
 export function afterUnmask(vcpu: Vcpu): Status {
   if (deliverable(vcpu) === 0) return CONTINUE;
+  vcpu.state.ss = 0;
   countLevel(vcpu, recordOf(vcpu.state));
   advance(vcpu);
   takePendingInterrupt(vcpu);
   return REFETCH;
+}
+
+/**
+ * After an instruction that may have changed which instructions and accesses are stepped, matched or watched: goes on by
+ * looking the next one up again, if anything did change. `state.pc` is still at the instruction.
+ */
+export function afterDebugChange(vcpu: Vcpu): Status {
+  const { environment } = vcpu, changed = environment.debugChanged?.(vcpu) ?? false, steps = stepActive(vcpu);
+  if (steps) environment.kick(vcpu);
+  // An instruction that is itself stepped ends as any other does.
+  if (vcpu.state.ss !== 0 || !(changed || steps)) return CONTINUE;
+  advance(vcpu);
+  return REFETCH;
+}
+
+/** After PSTATE.D was cleared, or interrupts unmasked. */
+export function afterDaif(vcpu: Vcpu): Status {
+  const status = afterUnmask(vcpu);
+  return status === CONTINUE && stepActive(vcpu) ? afterDebugChange(vcpu) : status;
 }
 
 /** Whether `psr` cannot be returned to from the current level: IllegalExceptionReturn(). */
@@ -463,14 +525,15 @@ export function eret(vcpu: Vcpu): Status {
   const atLo = state.pcLo, atHi = state.pcHi;
   const psr = from === 2 ? sys.SPSR_EL2Lo : sys.SPSR_EL1Lo;
   const lo = from === 2 ? sys.ELR_EL2Lo : sys.ELR_EL1Lo, hi = from === 2 ? sys.ELR_EL2Hi : sys.ELR_EL1Hi;
+  const illegal = illegalReturn(vcpu, psr);
+  const ss = returnSs(vcpu, illegal ? from : (psr >>> 2) & 3, psr);
   state.exclusiveSize = 0;
   state.event = 1;
   unpackFlags(state, psr);
   state.daif = (psr >>> 6) & 15;
   if (vcpu.hasPan) state.pan = (psr >>> 22) & 1;
   if (vcpu.hasUao) state.uao = (psr >>> 23) & 1;
-  state.ss = 0;
-  const illegal = illegalReturn(vcpu, psr);
+  state.ss = ss;
   if (illegal) {
     state.il = 1;
     environment.levelChanged(vcpu);
@@ -487,6 +550,7 @@ export function eret(vcpu: Vcpu): Status {
   state.pcHi = targetHi;
   environment.exceptionReturned?.(vcpu, from, atLo, atHi);
   if (takePendingInterrupt(vcpu)) return REFETCH;
+  if (ss !== 0) environment.kick(vcpu);
   // A misaligned pc comes first; fetching finds that.
   if (state.il !== 0 && (lo & 3) === 0) return illegalState(vcpu);
   return REFETCH;

@@ -10,6 +10,8 @@ import { tracePoint, Tracer } from "../base/trace.ts";
 import type { Vcpu } from "./core.ts";
 import { CPU_REGISTERS } from "./cpu_registers.ts";
 import {
+  afterDaif,
+  afterDebugChange,
   afterUnmask,
   fpTrapped,
   interruptPending,
@@ -165,6 +167,7 @@ export function writeSysreg(vcpu: Vcpu, key: number, rt: number): Status {
     vcpu.environment.translationChanged(vcpu);
     return CONTINUE;
   }
+  if (target.effect === "debug") return afterDebugChange(vcpu);
   recomputeControls(vcpu);
   return afterUnmask(vcpu);
 }
@@ -207,7 +210,7 @@ export function msrImmediate(vcpu: Vcpu, op1: number, op2: number, imm: number):
       return CONTINUE;
     }
     state.daif &= ~imm;
-    return afterUnmask(vcpu);
+    return afterDaif(vcpu);
   }
   if (op1 !== 0 || state.el === 0) return undefined_(vcpu);
   switch (op2) {

@@ -152,6 +152,9 @@ export class CodeCache {
     this.#marks.set(record, 0);
     if (this.#u16[record >>> 1] !== HANDLER.UNDECODED) this.#applyMark(record);
   }
+  isMarked(record: number): boolean {
+    return this.#marks.has(record);
+  }
   /** Removes all marks. */
   unmark(): void {
     for (const record of this.#marks.keys()) this.#u32[record >>> 2] = HANDLER.UNDECODED;

@@ -35,8 +35,8 @@ export interface Frame {
   readonly cpu: number;
   readonly record: number;
   readonly callees: Callees;
-  /** Accesses are compared with so many of the vCPU's watched ranges; those that touch one take the slow path. */
-  readonly watches: number;
+  /** Accesses are compared with these of the vCPU's watched ranges; those that touch one take the slow path. */
+  readonly watches: readonly number[];
   /** A local that nothing else uses until the instruction ends. */
   local(type: ValueType): number;
   /** Pushes the instruction's address (i64). */
@@ -380,7 +380,7 @@ class Emitter {
       code.op("i32.eqz");
       code.op("i32.and");
     }
-    for (let i = 0; i < frame.watches; i++) this.#notWatched(va, bytes, i);
+    for (const range of frame.watches) this.#notWatched(va, bytes, range);
     code.hintedIf(true, "i32");
     code.get(va);
     code.op("i32.wrap_i64");

@@ -16,8 +16,8 @@ export const EXIT = { BUDGET: 0, LEAVE: 1 } as const;
 
 /** A frame whose `record` is a local of the function and whose pc is computed from it. */
 export abstract class RecordFrame implements Frame {
-  /** How many watched ranges accesses are compared with: see Frame. */
-  watches = 0;
+  /** The watched ranges that accesses are compared with: see Frame. */
+  watches: readonly number[] = [];
   abstract readonly cpu: number;
   abstract readonly record: number;
   abstract readonly callees: Callees;

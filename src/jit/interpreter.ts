@@ -6,6 +6,8 @@
 // `br_table`; others are table indices of out-of-line handlers.
 
 import { assert } from "../base/errors.ts";
+import { LEAVE } from "../cpu/status.ts";
+import { DEBUGGER_WATCHES } from "../memory/host_map.ts";
 import { HANDLER } from "./frames.ts";
 import { type Imports, TABLE_SIZE } from "./linker.ts";
 import { buildHandlers, buildMain, buildMarked } from "./main_function.ts";
@@ -15,8 +17,8 @@ type Handler = (cpu: number, record: number) => number;
 
 /** One way to generate all handlers. The same handlers have the same numbers in each. */
 interface Engine {
-  /** How many watched ranges accesses are compared with. */
-  readonly watches: number;
+  /** The watched ranges that accesses are compared with. */
+  readonly watches: readonly number[];
   readonly run: (cpu: number) => number;
   readonly handlers: WebAssembly.Table;
   readonly imports: WebAssembly.Imports;
@@ -28,6 +30,8 @@ export class Interpreter {
   run: (cpu: number) => number;
   /** (cpu, record): what to do at a marked record; a status, or the number of the out-of-line handler to go on with. */
   onMarked: Handler | undefined;
+  /** Asked next, where that goes on: the guest's own breakpoints. A status; CONTINUE goes on. */
+  onMarkedByGuest: Handler | undefined;
   readonly #numbers = new Map<string, number>();
   readonly #shapes = new Map<number, Shape>();
   /** Those of inline shapes that exist out of line too, by key, and all that are out of line. */
@@ -39,6 +43,8 @@ export class Interpreter {
   readonly #inline: readonly Shape[];
   readonly #pages: number;
   #engine: Engine;
+  #watches = 0;
+  #guestWatches = 0;
   #next: number;
 
   /** With `profileAt`, u32 counters from that address on count how often each out-of-line handler is called. */
@@ -49,12 +55,15 @@ export class Interpreter {
     this.#inline = inline;
     inline.forEach((shape, i) => this.#name(shape, HANDLER.FIRST + i));
     this.#next = HANDLER.FIRST + inline.length;
-    this.#engine = this.#build(0, profileAt);
+    this.#engine = this.#build([], profileAt);
     this.run = this.#engine.run;
   }
-  #build(watches: number, profileAt?: number): Engine {
+  #build(watches: readonly number[], profileAt?: number): Engine {
     const handlers = new WebAssembly.Table({ element: "anyfunc", initial: TABLE_SIZE });
-    const marked: Handler = (cpu, record) => this.onMarked!(cpu, record);
+    const marked: Handler = (cpu, record) => {
+      const answer = this.onMarked!(cpu, record);
+      return answer <= LEAVE ? answer : this.onMarkedByGuest?.(cpu, record) || answer;
+    };
     const imports: WebAssembly.Imports = { env: { memory: this.#memory, handlers, marked, ...this.#given } };
     const main = new WebAssembly.Module(buildMain(this.#pages, this.#inline, profileAt, watches));
     const { exports } = new WebAssembly.Instance(main, imports);
@@ -83,9 +92,23 @@ export class Interpreter {
     assert(this.#next < HANDLER.MARKED, "the handler table is full");
     return this.#next++;
   }
-  /** From now on accesses are compared with this many watched ranges of the vCPU. */
+  /** From now on accesses are compared with this many ranges of the vCPU that the debugger watches. */
   watch(count: number): void {
-    this.#engine = this.#engines.find((engine) => engine.watches === count) ?? this.#build(count);
+    this.#watches = count;
+    this.#choose();
+  }
+  /** And with this many of the guest's watchpoints. */
+  watchForGuest(count: number): void {
+    this.#guestWatches = count;
+    this.#choose();
+  }
+  #choose(): void {
+    const watches = [
+      ...Array.from({ length: this.#watches }, (_, n) => n),
+      ...Array.from({ length: this.#guestWatches }, (_, n) => DEBUGGER_WATCHES + n),
+    ];
+    const key = watches.join();
+    this.#engine = this.#engines.find((engine) => engine.watches.join() === key) ?? this.#build(watches);
     this.run = this.#engine.run;
   }
   /** The number of a handler of this shape that stands alone; nearness and operands are those of its record. */
@@ -102,6 +125,10 @@ export class Interpreter {
   /** An out-of-line handler, to execute one instruction: (cpu, record) → status. state.pcDelta must be right. */
   handler(number: number): Handler {
     return this.#engine.handlers.get(number) as Handler;
+  }
+  /** The handler of marked records. */
+  get marked(): Handler {
+    return this.handler(HANDLER.MARKED);
   }
   #name(shape: Shape, number: number) {
     this.#numbers.set(shape.key, number);

@@ -17,7 +17,7 @@ export function buildHandlers(
   pages: number,
   shapes: readonly Shape[],
   number: (s: Shape) => number,
-  watches = 0,
+  watches: readonly number[] = [],
 ): Uint8Array<ArrayBuffer> {
   const linker = new Linker([...HELPER_NAMES, "slowRead", "slowWrite"], pages, true);
   for (const shape of shapes) {
@@ -99,7 +99,7 @@ export function buildMain(
   pages: number,
   inline: readonly Shape[],
   profileAt?: number,
-  watches = 0,
+  watches: readonly number[] = [],
 ): Uint8Array<ArrayBuffer> {
   const linker = new Linker([...HELPER_NAMES, "dataRead", "dataWrite", "fetch", "predecode"], pages, true);
   const { module } = linker;

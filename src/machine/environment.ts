@@ -46,6 +46,7 @@ export function machineEnvironment(machine: Machine, psciConduit: "hvc" | "smc")
     },
     translationChanged: (vcpu) => machine.mmus[vcpu.index]?.registersChanged(),
     levelChanged: (vcpu) => machine.mmus[vcpu.index]?.contextSwitched(),
+    debugChanged: (vcpu) => machine.guestDebug?.changed(vcpu) ?? false,
     at(vcpu, op, value) {
       const result = addressTranslate(machine.mmus[vcpu.index]!, op, ...words(value));
       if (result === undefined) return REFETCH;

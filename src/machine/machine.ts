@@ -30,6 +30,7 @@ import type { RandomBytes } from "./device_tree.ts";
 import { faultSink, machineEnvironment } from "./environment.ts";
 import { type BootPlan, planBoot } from "./loaders/boot_plan.ts";
 import { MEMORY_MAP } from "./memory_map.ts";
+import { GuestDebug } from "./guest_debug.ts";
 import { engineImports } from "./engine_imports.ts";
 import { Scheduler, SCHEDULER_STATE } from "./scheduler.ts";
 import { countCalls } from "./stats.ts";
@@ -66,6 +67,7 @@ export class Machine {
   readonly code: CodeCache;
   readonly interpreter: Interpreter;
   readonly scheduler: Scheduler;
+  readonly guestDebug: GuestDebug;
   /** Where each run of instructions is told, while something traces them. */
   readonly onBlock: ((vcpu: Vcpu) => void) | undefined;
   /** State of everything but vCPUs and RAM: interrupt controller, devices, scheduler. */
@@ -180,6 +182,7 @@ export class Machine {
         trace,
       })
     );
+    this.guestDebug = new GuestDebug(this);
     trace.place = (cpu) => {
       const vcpu = cpu === undefined ? this.scheduler.running : this.vcpus[cpu];
       return vcpu && placeOf(vcpu);

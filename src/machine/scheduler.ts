@@ -9,7 +9,8 @@ import { type Clock, COUNTER_HZ, InstructionClock, type InstructionTime } from "
 import { struct, type View } from "../base/struct.ts";
 import type { Vcpu } from "../cpu/core.ts";
 import { countInstructions } from "../cpu/counters.ts";
-import { interruptDeliverable, interruptPending, takePendingInterrupt } from "../cpu/exceptions.ts";
+import { interruptDeliverable, interruptPending, stepped, takePendingInterrupt } from "../cpu/exceptions.ts";
+import { stepActive } from "../cpu/self_hosted_debug.ts";
 import { HALT } from "../cpu/vcpu.ts";
 import { RECORD_BYTES } from "../jit/frames.ts";
 import type { Interpreter } from "../jit/interpreter.ts";
@@ -17,6 +18,7 @@ import type { Power } from "./machine.ts";
 import { HOST_MAP } from "../memory/host_map.ts";
 import type { GenericTimers } from "../timer/generic_timer.ts";
 import type { BoardDevices } from "./board.ts";
+import type { GuestDebug } from "./guest_debug.ts";
 import { type Latency, latencyIn } from "./latency.ts";
 
 /** Instructions of a slice: the longest time (some 50 µs) that an event from outside waits. */
@@ -45,6 +47,7 @@ export interface SchedulerParts {
   readonly devices: BoardDevices;
   readonly interpreter: Interpreter;
   readonly power: Power;
+  readonly guestDebug?: GuestDebug | undefined;
   /** Told where a vCPU goes on after each taken branch, if anybody wants to know. */
   readonly onBlock?: ((vcpu: Vcpu) => void) | undefined;
 }
@@ -65,6 +68,8 @@ export class Scheduler implements InstructionTime {
   readonly #deadlines: Float64Array;
   /** The vCPU that is in generated code, if any, and the budget of its slice. */
   #running: Vcpu | undefined;
+  /** The instruction was not executed: see `leaveBefore`. */
+  #leftBefore = false;
   #budget = 0;
   /** Host milliseconds at which an event arrived that is being delivered, to which vCPU, and the host's clock. */
   #arrivedMs: number | null = null;
@@ -191,6 +196,7 @@ export class Scheduler implements InstructionTime {
   /** The same before the instruction at state.pc, which is not to count as executed. */
   leaveBefore(vcpu: Vcpu): void {
     vcpu.state.limit += RECORD_BYTES;
+    this.#leftBefore = true;
     this.kick(vcpu);
   }
 
@@ -206,11 +212,14 @@ export class Scheduler implements InstructionTime {
     const begin = () => {
       state.limit = ((state.pcLo - state.pcDeltaLo) << 2) + RECORD_BYTES;
     };
+    const { guestDebug } = this.#parts, stepping = guestDebug !== undefined && stepActive(vcpu);
+    const exclusive = stepping && guestDebug.atLoadExclusive(vcpu);
     this.#budget = state.budget = 1;
+    this.#leftBefore = false;
     state.forced = 0;
     begin();
     this.#running = vcpu;
-    const executed = execute(begin);
+    const executed = (guestDebug?.breakpoint(vcpu) || execute(begin)) && !this.#leftBefore;
     this.#running = undefined;
     state.forced = 0;
     this.leaving = false;
@@ -218,6 +227,8 @@ export class Scheduler implements InstructionTime {
     state.retired++;
     this.state.retired++;
     countInstructions(vcpu.counters, state.el, state.retired);
+    // An exception, or a return, has cleared it.
+    if (stepping && state.ss !== 0) stepped(vcpu, exclusive);
   }
 
   /** Between slices: an event from outside arrived at `atMs` and is about to be taken; `nowMs` reads the same clock. */
@@ -237,8 +248,9 @@ export class Scheduler implements InstructionTime {
     }
     // Another vCPU may have run meanwhile: the exclusive monitor does not survive that.
     if (this.#parts.vcpus.length > 1) state.exclusiveSize = 0;
-    const budget = this.#nextBudget(), { onBlock } = this.#parts;
-    if (onBlock === undefined) this.#execute(vcpu, budget);
+    const budget = this.#nextBudget(), { onBlock, guestDebug } = this.#parts;
+    if (guestDebug?.singly(vcpu)) this.#executeSingly(vcpu, budget, guestDebug);
+    else if (onBlock === undefined) this.#execute(vcpu, budget);
     else this.#executeBlocks(vcpu, budget, onBlock);
   }
 
@@ -260,6 +272,17 @@ export class Scheduler implements InstructionTime {
     counters.slices++;
     if (kicked) counters.kicks++;
     return !kicked && state.halt === HALT.RUNNING && this.#parts.power === "on";
+  }
+
+  /** At most a slice, one instruction at a time, for as long as the guest's debug needs that. */
+  #executeSingly(vcpu: Vcpu, budget: number, guestDebug: GuestDebug): void {
+    const { state } = vcpu, end = state.retired + budget;
+    do {
+      this.#parts.onBlock?.(vcpu);
+      guestDebug.execute(vcpu);
+      if (this.#leftBefore || state.halt !== HALT.RUNNING || this.#parts.power !== "on") return;
+    } while (state.retired < end && !takePendingInterrupt(vcpu) && guestDebug.singly(vcpu));
+    this.leaving = false;
   }
 
   /** The same slice, left at every taken branch: it ends where it would have ended. */

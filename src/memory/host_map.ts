@@ -26,7 +26,7 @@ export const VCPU_BLOCK = {
   state: 0,
   /** struct Counters (src/cpu/counters.ts). */
   counters: 0x6000,
-  /** Address and size (u64 each) of the ranges that the debugger watches. */
+  /** Address and size (u64 each) of the ranges that the debugger watches, then of those of the guest's watchpoints. */
   watches: 0x4000,
   /** TLBs: 4096 entries of 16 bytes each, see src/mmu/tlb.ts. */
   readTlb: 0x1_0000,
@@ -36,6 +36,8 @@ export const VCPU_BLOCK = {
 
 /** In the vCPU block: the watched ranges, and the bytes of one. */
 export const WATCH_AREA = VCPU_BLOCK.watches, WATCH_BYTES = 16;
+/** How many of the ranges are the debugger's. */
+export const DEBUGGER_WATCHES = 4;
 
 export const TLB_ENTRIES = 4096;
 export const PAGE_BYTES = 4096;

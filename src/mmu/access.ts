@@ -34,6 +34,14 @@ export interface Watcher {
 }
 export const WATCH_READ = 1, WATCH_WRITE = 2;
 
+/** The guest's own watchpoints. */
+export interface GuestWatcher {
+  /** Whether a Watchpoint exception was taken instead of the access, which is permitted. `kind` as above. */
+  matches(cpu: number, lo: number, hi: number, bytes: number, kind: number, options: number): boolean;
+}
+/** Options: LDTR or STTR, cache maintenance. */
+export const WATCH_UNPRIVILEGED = 1, WATCH_MAINTENANCE = 2;
+
 interface FaultEvent {
   readonly cpu: number;
   readonly access: string;
@@ -99,6 +107,9 @@ export class Mmu {
   fetched: ((cpu: number, lo: number, hi: number, records: number) => void) | undefined;
   /** Asked before every access that comes here. */
   watcher: Watcher | undefined;
+  /** The same two for the guest's own breakpoints and watchpoints. */
+  guestFetched: ((cpu: number, lo: number, hi: number, records: number) => void) | undefined;
+  guestWatcher: GuestWatcher | undefined;
   readonly counters: Counters;
   readonly #bus: PhysicalBus;
   readonly #code: CodeCache;
@@ -151,9 +162,9 @@ export class Mmu {
     const c = this.contexts.controls(context >>> 2), unaligned = misaligned(lo, desc);
     if (unaligned && (c.alignmentCheck || (desc & DESC.ALIGNED) !== 0)) return this.#alignmentFault(lo, hi, false);
     if (this.watcher?.accessed(this.cpu, lo, hi, bytes, WATCH_READ)) return FAULTED;
-    if ((lo & 4095) + bytes > 4096) return this.#readAcross(context, c, lo, hi, bytes, unaligned);
+    if ((lo & 4095) + bytes > 4096) return this.#readAcross(context, c, lo, hi, desc, unaligned);
     const at = this.#translate(context, c, lo, hi, ACCESS.READ, unaligned);
-    if (at < 0) return FAULTED;
+    if (at < 0 || this.#watched(lo, hi, desc, WATCH_READ)) return FAULTED;
     const { cache } = this.tlb, host = cache[at + CACHED.HOST]!;
     if (host === 0) {
       this.counters.deviceReads++;
@@ -173,11 +184,11 @@ export class Mmu {
     const rmw = (desc & DESC.RMW) !== 0;
     if (unaligned && (c.alignmentCheck || (desc & DESC.ALIGNED) !== 0)) return this.#alignmentFault(lo, hi, !rmw);
     if (this.watcher?.accessed(this.cpu, lo, hi, bytes, rmw ? WATCH_READ | WATCH_WRITE : WATCH_WRITE)) return FAULTED;
-    if ((lo & 4095) + bytes > 4096) return this.#writeAcross(context, c, lo, hi, bytes, unaligned);
+    if ((lo & 4095) + bytes > 4096) return this.#writeAcross(context, c, lo, hi, desc, unaligned);
     // WnR of a read-modify-write is 0 when a read would have faulted too, so the read comes first.
     if (rmw && this.#translate(context, c, lo, hi, ACCESS.READ, unaligned) < 0) return FAULTED;
     const at = this.#translate(context, c, lo, hi, ACCESS.WRITE, unaligned);
-    if (at < 0) return FAULTED;
+    if (at < 0 || this.#watched(lo, hi, desc, rmw ? WATCH_READ | WATCH_WRITE : WATCH_WRITE)) return FAULTED;
     const { cache } = this.tlb, host = cache[at + CACHED.HOST]!, flags = cache[at + CACHED.FLAGS]!;
     const pa = this.tlb.physical(at, lo);
     if (host === 0 || !this.#bus.isWritablePage(pa)) {
@@ -216,6 +227,7 @@ export class Mmu {
     const records = this.#code.recordsFor(host);
     this.tlb.fillFetch(context, lo, hi, records);
     this.fetched?.(this.cpu, lo, hi, records);
+    this.guestFetched?.(this.cpu, lo, hi, records);
     return records + ((lo & 0xffc) << 2);
   }
 
@@ -250,13 +262,14 @@ export class Mmu {
   }
 
   /** A read that crosses a page, byte by byte. FAR_ELx for the second page is that page's first byte. */
-  #readAcross(context: number, c: Controls, lo: number, hi: number, bytes: number, unaligned: boolean): number {
+  #readAcross(context: number, c: Controls, lo: number, hi: number, desc: number, unaligned: boolean): number {
+    const bytes = desc & DESC.SIZE;
     const first = this.#translate(context, c, lo, hi, ACCESS.READ, unaligned);
     if (first < 0) return FAULTED;
     const pa = this.tlb.physical(first, lo), count = 4096 - (lo & 4095);
     const nextLo = (lo & ~4095) + 4096 | 0, nextHi = nextLo === 0 ? hi + 1 | 0 : hi;
     const second = this.#translate(context, c, nextLo, nextHi, ACCESS.READ, unaligned);
-    if (second < 0) return FAULTED;
+    if (second < 0 || this.#watched(lo, hi, desc, WATCH_READ)) return FAULTED;
     const next = this.tlb.physical(second, nextLo), out = this.#transferBytes;
     out.fill(0);
     for (let i = 0; i < bytes; i++) {
@@ -268,13 +281,14 @@ export class Mmu {
   }
 
   /** Both pages are translated before either is written. */
-  #writeAcross(context: number, c: Controls, lo: number, hi: number, bytes: number, unaligned: boolean): number {
+  #writeAcross(context: number, c: Controls, lo: number, hi: number, desc: number, unaligned: boolean): number {
+    const bytes = desc & DESC.SIZE;
     const first = this.#translate(context, c, lo, hi, ACCESS.WRITE, unaligned);
     if (first < 0) return FAULTED;
     const pa = this.tlb.physical(first, lo), count = 4096 - (lo & 4095);
     const nextLo = (lo & ~4095) + 4096 | 0, nextHi = nextLo === 0 ? hi + 1 | 0 : hi;
     const second = this.#translate(context, c, nextLo, nextHi, ACCESS.WRITE, unaligned);
-    if (second < 0) return FAULTED;
+    if (second < 0 || this.#watched(lo, hi, desc, WATCH_WRITE)) return FAULTED;
     const next = this.tlb.physical(second, nextLo), data = this.#transferBytes;
     for (let i = 0; i < bytes; i++) {
       // The bus tells predecoded code.
@@ -285,13 +299,19 @@ export class Mmu {
     return DONE;
   }
 
+  #watched(lo: number, hi: number, desc: number, kind: number): boolean {
+    if (this.guestWatcher === undefined) return false;
+    const options = (desc & DESC.UNPRIVILEGED) !== 0 ? WATCH_UNPRIVILEGED : 0;
+    return this.guestWatcher.matches(this.cpu, lo, hi, desc & DESC.SIZE, kind, options);
+  }
+
   /** DC ZVA: zeroes the 64-byte block around hi:lo. False after a fault was taken. */
   zeroBlock(lo: number, hi: number): boolean {
     const context = this.contexts.current(false), c = this.contexts.controls(context >>> 2), block = lo & ~63;
     if (this.watcher?.accessed(this.cpu, block, hi, 64, WATCH_WRITE)) return false;
     // On Device memory this is an Alignment fault.
     const at = this.#translate(context, c, lo, hi, ACCESS.WRITE, true);
-    if (at < 0) return false;
+    if (at < 0 || this.guestWatcher?.matches(this.cpu, block, hi, 64, WATCH_WRITE, 0)) return false;
     const host = this.tlb.cache[at + CACHED.HOST]! >>> 0, pa = this.tlb.physical(at, block);
     if (host === 0) {
       for (let i = 0; i < 64; i += 4) {

@@ -3,7 +3,7 @@
 // checks its address. The caller has checked traps and that the instruction exists at this exception level.
 
 import type { AddressTranslation, CacheMaintenance } from "../arch/sysinsns.ts";
-import type { Mmu } from "./access.ts";
+import { type Mmu, WATCH_MAINTENANCE, WATCH_WRITE } from "./access.ts";
 import { finalAttributes } from "./attributes.ts";
 import { VIEW, type View } from "./context.ts";
 import { hasE2H, isHost } from "./controls.ts";
@@ -92,7 +92,11 @@ export function maintainCache(mmu: Mmu, op: CacheMaintenance, lo: number, hi: nu
 /** DC IVAC needs write permission; the others need read permission at EL0 and none above. PAN does not apply. */
 function maintainAddress(mmu: Mmu, access: Access, checked: boolean, lo: number, hi: number): boolean {
   const { walker } = mmu, c = mmu.contexts.controls(mmu.contexts.current(false) >>> 2);
-  if (walker.translate(c, lo, hi, access, WALK.IGNORE_PAN | (checked ? 0 : WALK.UNCHECKED))) return true;
+  if (walker.translate(c, lo, hi, access, WALK.IGNORE_PAN | (checked ? 0 : WALK.UNCHECKED))) {
+    // Of these, only DC IVAC is a write to watchpoints: of a whole line.
+    const line = access === ACCESS.WRITE ? mmu.guestWatcher : undefined;
+    return !line?.matches(mmu.cpu, lo & ~63, hi, 64, WATCH_WRITE, WATCH_MAINTENANCE);
+  }
   mmu.reportWalk(lo, hi, access, true);
   return false;
 }
