@@ -8,6 +8,7 @@ import { HostError } from "../../src/base/errors.ts";
 import type { Image } from "./image.ts";
 import type { ImageFile } from "./image_file.ts";
 import { clearAutoclear, type Qcow2Header, readHeader, setU64 } from "./image_qcow2_header.ts";
+import { lengthOf, Pieces } from "./pieces.ts";
 import { Refcounts } from "./image_qcow2_refcounts.ts";
 import { type Table, TableCache } from "./image_tables.ts";
 
@@ -27,30 +28,6 @@ type Mapping =
   /** `own`: nobody else uses the cluster, so that it may be written. */
   | { readonly kind: "data"; readonly host: number; readonly own: boolean }
   | { readonly kind: "compressed"; readonly host: number; readonly bytes: number };
-
-/** Pieces of memory, taken from the front. */
-class Pieces {
-  #next = 0;
-  #used = 0;
-  constructor(private readonly pieces: readonly Uint8Array[]) {}
-
-  take(bytes: number): Uint8Array[] {
-    const out: Uint8Array[] = [];
-    for (let left = bytes; left > 0;) {
-      const piece = this.pieces[this.#next]!, part = Math.min(left, piece.length - this.#used);
-      out.push(part === piece.length ? piece : piece.subarray(this.#used, this.#used + part));
-      left -= part;
-      this.#used += part;
-      if (this.#used === piece.length) {
-        this.#next++;
-        this.#used = 0;
-      }
-    }
-    return out;
-  }
-}
-
-const lengthOf = (pieces: readonly Uint8Array[]) => pieces.reduce((sum, piece) => sum + piece.length, 0);
 
 /** The length of the zstd frame (RFC 8878) that `data` begins with: what follows it in the last sector is not its. */
 function zstdFrameBytes(data: Uint8Array): number {

@@ -31,12 +31,12 @@ export function addressName(address: SocketAddress): string {
   return `tcp:${address.host.includes(":") ? `[${address.host}]` : address.host}:${address.port}`;
 }
 
-const connectTo = async (address: SocketAddress): Promise<Deno.Conn> =>
+export const connectTo = async (address: SocketAddress): Promise<Deno.Conn> =>
   address.kind === "unix"
     ? await Deno.connect({ transport: "unix", path: address.path })
     : await Deno.connect({ hostname: address.host, port: address.port });
 
-async function listenOn(address: SocketAddress): Promise<Deno.Listener> {
+export async function listenOn(address: SocketAddress): Promise<Deno.Listener> {
   try {
     if (address.kind === "tcp") return Deno.listen({ hostname: address.host, port: address.port });
     await makeRoom(address.path);
@@ -278,7 +278,7 @@ async function makeRoom(path: string): Promise<void> {
 }
 
 /** Removes a socket file; never any other file. */
-function removeSocket(path: string): void {
+export function removeSocket(path: string): void {
   try {
     if (Deno.lstatSync(path).isSocket) Deno.removeSync(path);
   } catch (error) {

@@ -127,10 +127,11 @@ export class VirtioBlk implements VirtioDevice {
   }
 
   pump(): void {
-    if (!this.hasInput) return;
+    if (this.backend.pump === undefined) return;
     this.#batching = true;
-    this.backend.pump!();
+    const any = this.backend.pump();
     this.#batching = false;
+    if (!any) return;
     for (const queue of this.#transport.queues) queue.flush();
   }
   get hasInput(): boolean {

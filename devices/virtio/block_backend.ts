@@ -23,8 +23,8 @@ export interface BlockBackend {
   discard(offset: number, bytes: number, done: Done): void;
   /** The bytes read as zeros from now on; with `mayUnmap` they need not be allocated. */
   zero(offset: number, bytes: number, mayUnmap: boolean, done: Done): void;
-  /** Between slices: answers what was answered outside. */
-  pump?(): void;
+  /** Between slices: answers what was answered outside; whether there was anything. */
+  pump?(): boolean;
   readonly hasInput?: boolean;
   /** Nobody waits for what was not answered yet: the pieces are not touched any more. */
   abandon?(): void;

@@ -46,8 +46,10 @@ class MemoryDisk implements BlockBackend {
   zero(offset: number, bytes: number, mayUnmap: boolean, done: Done): void {
     this.#do(`zero ${offset} ${bytes} ${mayUnmap}`, done, () => this.bytes.fill(0, offset, offset + bytes));
   }
-  pump(): void {
-    for (const act of this.waiting.splice(0)) act();
+  pump(): boolean {
+    const acts = this.waiting.splice(0);
+    for (const act of acts) act();
+    return acts.length > 0;
   }
   get hasInput(): boolean {
     return this.waiting.length > 0;
