@@ -31,6 +31,8 @@ const CONTEXT = struct("debug context", {
   /** Address of its stage 2 table. */
   table: "f64",
   threads: "u32",
+  /** Whether its table has been seen with something in it. */
+  mapped: "u32",
   /** World numbers of its threads. */
   worlds: `u32[${MAX_THREADS}]`,
   entries: "f64",

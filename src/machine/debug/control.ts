@@ -220,7 +220,12 @@ export class DebugControl {
       this.#holdAll();
       this.stepper.cancel(event);
     } else this.#halt();
+    this.#sweep();
     this.#events.stopped(event);
+  }
+  /** Virtual machines that are no more leave when something stops. */
+  #sweep(): void {
+    this.worlds.sweep((world) => this.memory.stage2Table(world));
   }
   #halt(): void {
     this.stepper.cancel();
@@ -284,6 +289,7 @@ export class DebugControl {
     this.#nonStop = false;
     this.#stopped.clear();
     this.#halt();
+    this.#sweep();
     return { ...this.#placeOf(this.#lastCpu), reason: { kind: "signal", signal: SIGNAL.TRAP } };
   }
   detach(context: number): void {

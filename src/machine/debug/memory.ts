@@ -7,6 +7,7 @@ import { type Features, hasE2H, REGIME, type TranslationRegisters, type Viewpoin
 import { DebugTranslator } from "../../mmu/debug.ts";
 import { type AddressSpace, ERRNO, type Outcome, Refusal } from "../../../gdbstub/target.ts";
 import type { Bank, DebugArea } from "./area.ts";
+import type { Table } from "./worlds.ts";
 
 /** One way to understand an address. */
 export interface Regime {
@@ -37,6 +38,25 @@ export class GuestMemory {
   bank(world: number): Bank {
     const { cpu } = this.area.world(world);
     return cpu >= 0 ? this.area.live[cpu]! : this.area.saved(world);
+  }
+
+  /** What the first table of a virtual machine's stage 2 looks like. */
+  stage2Table(world: number): Table {
+    const { registers, viewpoint } = this.regimes(world, "ipa")[0]!;
+    const { controls: { second } } = this.translator.walkIpa(registers, viewpoint!, 0);
+    if (!second.valid) return "used";
+    const shift = second.granuleBits + (3 - second.startLevel) * (second.granuleBits - 3);
+    const entries = 2 ** Math.max(0, second.inputBits - shift);
+    let found: Table = "empty";
+    for (let n = 0; n < entries; n++) {
+      const at = second.table + n * 8, lo = this.bus.peek(at), hi = this.bus.peek(at + 4);
+      if (lo < 0 || hi < 0) return "nonsense";
+      if ((lo & 1) === 0) continue;
+      const table = (lo & 2) !== 0 && second.startLevel < 3, next = (hi & 0xffff) * 2 ** 32 + ((lo & ~4095) >>> 0);
+      if (table && this.bus.hostPage(next) === 0) return "nonsense";
+      found = "used";
+    }
+    return found;
   }
 
   /** How a world's addresses are understood, in the order of preference. */

@@ -3,13 +3,15 @@
 // through, the machine runs as usual. What is left out: a program that replaces itself during a system call (execve) does
 // not come back to the place where the step would end.
 
+import type { SystemRegisters } from "../../arch/sysregs.ts";
 import type { Vcpu } from "../../cpu/core.ts";
 import { takePendingInterrupt } from "../../cpu/exceptions.ts";
-import { isHost } from "../../cpu/pstate.ts";
 import { CONTINUE } from "../../cpu/status.ts";
+import type { VcpuState } from "../../cpu/vcpu.ts";
+import { isHost } from "../../mmu/controls.ts";
 import type { Place } from "../../../gdbstub/target.ts";
 import type { Machine } from "../machine.ts";
-import type { DebugArea } from "./area.ts";
+import type { Bank, DebugArea } from "./area.ts";
 import type { Worlds } from "./worlds.ts";
 
 /** Where an interrupted program goes on: level, and what tells it from others there. */
@@ -64,7 +66,13 @@ export class Stepper {
   }
   start(step: Step): void {
     this.cancel(step.place);
-    this.#steps.push({ ...step, arriving: false, back: undefined });
+    const stepping: Stepping = { ...step, arriving: false, back: undefined }, world = this.#worldOf(stepping);
+    if (world >= 0 && this.area.world(world).cpu < 0) {
+      // The hypervisor's instruction was its ERET. A virtual machine's may be emulated before it runs again.
+      if (world < this.area.cpus) stepping.arriving = true;
+      else stepping.back = { ...positionOf(this.area.saved(world)), retired: false };
+    }
+    this.#steps.push(stepping);
   }
   /** Gives up the steps of a thread, of a context, or all. */
   cancel(place?: Place | number): void {
@@ -89,7 +97,7 @@ export class Stepper {
       if (this.#worldOf(step) !== world) continue;
       const { back } = step;
       if (back === undefined) this.machine.scheduler.leave(vcpu);
-      else if (returned && vcpu.state.el === back.el && keyOf(vcpu) === back.key) {
+      else if (returned && vcpu.state.el === back.el && keyOf(vcpu.state, vcpu.sys) === back.key) {
         step.back = undefined;
         step.arriving = back.retired || vcpu.state.pc !== back.pc;
         this.machine.scheduler.leave(vcpu);
@@ -119,7 +127,7 @@ export class Stepper {
 
   /** One instruction, or an interrupt that comes before it. */
   #one(step: Stepping, vcpu: Vcpu, world: number): void {
-    const { state } = vcpu, before = { el: state.el, key: keyOf(vcpu), pc: state.pc }, events = this.#events;
+    const { state } = vcpu, before = positionOf(vcpu), events = this.#events;
     // While this step looks for itself, a switch has nothing to tell it.
     step.back = { el: -1, key: "", pc: 0n, retired: false };
     events.taken = events.returned = false;
@@ -184,8 +192,8 @@ export class Stepper {
 }
 
 /** What tells a program from others at its exception level: the stack above EL0, address space and thread pointer at EL0. */
-function keyOf(vcpu: Vcpu): string {
-  const { state, sys } = vcpu;
+function keyOf(state: VcpuState, sys: SystemRegisters): string {
   if (state.el > 0) return `${state.x[32]!}`;
-  return `${(isHost(vcpu) ? sys.TTBR0_EL2 : sys.TTBR0_EL1) & TABLE}:${sys.TPIDR_EL0}`;
+  return `${(isHost(sys) ? sys.TTBR0_EL2 : sys.TTBR0_EL1) & TABLE}:${sys.TPIDR_EL0}`;
 }
+const positionOf = ({ state, sys }: Bank) => ({ el: state.el, key: keyOf(state, sys), pc: state.pc });

@@ -17,6 +17,9 @@ export interface WorldListener {
   gone(id: number): void;
 }
 
+/** What the first table of a stage 2 looks like. */
+export type Table = "used" | "empty" | "nonsense";
+
 /** HCR_EL2 bits that switch stage 2 on. */
 const STAGE2 = 1 | 1 << 12;
 const PSR = { IL: 20, PAN: 22, UAO: 23 } as const;
@@ -205,6 +208,18 @@ export class Worlds {
     assert(places.length > 0, "more contexts than vCPUs can run");
     this.#remove(places[0]!);
     return places[0]!;
+  }
+  /**
+   * Removes virtual machines that have been destroyed: one whose table had contents and now has none, or has what no table
+   * has. That they run no more does not tell: they may wait.
+   */
+  sweep(tableOf: (world: number) => Table): void {
+    for (const place of this.area.places()) {
+      if (place === 0 || this.#runs(place)) continue;
+      const context = this.area.contexts[place]!, table = tableOf(context.worlds[0]!);
+      if (table === "used") context.mapped = 1;
+      else if (context.mapped !== 0) this.#remove(place);
+    }
   }
   #runs(place: number): boolean {
     const { threads, worlds } = this.area.contexts[place]!;
