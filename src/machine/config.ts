@@ -3,6 +3,8 @@
 
 import type { SocketAddress, SocketOptions } from "../../devices/host/socket.ts";
 import type { UdpOptions } from "../../devices/host/udp.ts";
+import type { StreamNetOptions } from "../../devices/host/net_stream.ts";
+import type { UserNetConfig } from "../../devices/net/user/config.ts";
 import type { Feature } from "../arch/features.ts";
 import type { TraceFormat, TraceGroup } from "../base/trace.ts";
 import type { LogHeader } from "./input_log.ts";
@@ -148,7 +150,38 @@ export type VirtioConfig =
       readonly queues: number;
       readonly queueSize: number;
     }
+    | {
+      readonly kind: "net";
+      /** The id of its other end. */
+      readonly netdev: string;
+      /** Six bytes. */
+      readonly mac: readonly number[];
+      /** What the guest is told, 0 for nothing. */
+      readonly mtu: number;
+    }
   );
+
+/** The other end of a network device. */
+export type NetdevBackend =
+  | { readonly kind: "user" } & UserNetConfig
+  | { readonly kind: "stream" } & StreamNetOptions
+  | { readonly kind: "dgram" } & UdpOptions
+  | { readonly kind: "hub"; readonly hub: number };
+
+/** `-object filter-dump`: a network's frames in a file. */
+export interface FrameDumpConfig {
+  readonly netdev: string;
+  readonly file: string;
+  /** How much of each frame is kept. */
+  readonly mostBytes: number;
+}
+
+/** `-netdev`. */
+export interface NetdevConfig {
+  readonly id: string;
+  readonly backend: NetdevBackend;
+  readonly dumps: readonly FrameDumpConfig[];
+}
 
 /** `-icount`: virtual time follows the instruction count. */
 export interface IcountConfig {
@@ -215,6 +248,7 @@ export interface MachineConfig {
   readonly escapeKey: number;
   readonly drives: readonly DriveConfig[];
   readonly virtio: readonly VirtioConfig[];
+  readonly netdevs: readonly NetdevConfig[];
   /** PSCI SYSTEM_RESET does what SYSTEM_OFF does. */
   readonly noReboot: boolean;
   /** PSCI SYSTEM_OFF stops the machine and does not end the run. */
@@ -256,6 +290,8 @@ export interface StartMessage {
   /** The header of the input log that is to be written, or the log that is to be repeated. */
   readonly logHeader: LogHeader | null;
   readonly log: Uint8Array | null;
+  /** Memory of the network ports, one for each network device, in their order. */
+  readonly netPorts: readonly SharedArrayBuffer[];
 }
 
 /** What the Worker tells the daemon. Bytes of the serial port go through the channel's rings instead. */

@@ -12,6 +12,7 @@ import type { MachineConfig, MachineImages, StartMessage, WorkerMessage } from "
 import { serveDebugger } from "./debug/serve.ts";
 import { readImages } from "./images.ts";
 import { type LogSetup, openRecording, setUpLog } from "./log_setup.ts";
+import { createNetPorts, Networks } from "./network.ts";
 import { InputPump, OutputPump } from "./pump.ts";
 import { openStats, readStats } from "./stats.ts";
 
@@ -119,6 +120,10 @@ export async function runMachine(config: MachineConfig, options: DaemonOptions =
 
     const backend = await openSerial(config, outcome, cleanup, notice);
     if (backend === null) return await outcome.promise;
+    const netPorts = createNetPorts(config), networks = new Networks(notice);
+    cleanup.add(() => networks.close());
+    // In a replay frames come from the log, and for a device tree nothing runs.
+    if (config.replay === null && config.dumpDtb === null) await networks.open(config, netPorts, channel);
 
     const output = new OutputPump(channel.uartOutput, channel.machineBell, (d) => backend.write(d), outcome.fail);
     const trace = new OutputPump(channel.trace, channel.machineBell, writeTrace, outcome.fail);
@@ -132,14 +137,14 @@ export async function runMachine(config: MachineConfig, options: DaemonOptions =
     );
     const debug = await serveDebugger(config, images, channel, notice, outcome.fail);
     if (debug !== null) cleanup.add(() => void debug.close());
-    worker.postMessage(startMessage(logSetup, memory, images), transferable(images));
+    worker.postMessage(startMessage(logSetup, memory, images, netPorts), transferable(images));
 
     let workerEnded = false;
     worker.addEventListener("message", ({ data }: MessageEvent<WorkerMessage>) => {
       workerEnded ||= data.kind !== "ready" && data.kind !== "notice";
       channel.daemonBell.ring();
     });
-    const pumps: { readonly idle: boolean; service(): void }[] = [output, trace, log, input];
+    const pumps: { readonly idle: boolean; service(): void }[] = [output, trace, log, input, networks];
     if (debug !== null) pumps.push(debug);
     const idle = () => !outcome.settled && pumps.every((pump) => pump.idle);
     outcome.promise.catch(() => {}).finally(() => channel.daemonBell.ring());
@@ -231,11 +236,17 @@ function startWorker(
   return worker;
 }
 
-const startMessage = (setup: LogSetup, memory: WebAssembly.Memory, images: MachineImages): StartMessage => ({
+const startMessage = (
+  setup: LogSetup,
+  memory: WebAssembly.Memory,
+  images: MachineImages,
+  netPorts: readonly SharedArrayBuffer[],
+): StartMessage => ({
   kind: "start",
   ...setup,
   memory,
   images,
+  netPorts,
 });
 
 /** The images' buffers move to the Worker instead of being copied. */

@@ -1,6 +1,7 @@
 // The one way into a machine for what happens outside: console bytes and requests. The gate lets them in as they come, or
 // writes each down with its moment, or brings them back from a log and says where the run is not the one that was recorded.
 
+import type { InputGate as FrameGate } from "../../devices/net/input.ts";
 import { assert, HostError } from "../base/errors.ts";
 import { REQUEST } from "./channel.ts";
 import {
@@ -20,9 +21,7 @@ const CHECKPOINT_INSTRUCTIONS = 1 << 23;
 
 export type EndReason = keyof typeof END_REASON;
 
-export interface InputGate {
-  /** Whether input comes from a log, so that nothing is to be waited for outside. */
-  readonly replaying: boolean;
+export interface InputGate extends FrameGate {
   /** The machine that the input is for; before anything else. */
   attach(machine: Machine): void;
   /** Between slices, first of all. */
@@ -51,6 +50,12 @@ export class LiveGate implements InputGate {
   console(_port: number, host: () => number): number {
     return host();
   }
+  frame(_port: number, host: () => Uint8Array | null): Uint8Array | null {
+    return host();
+  }
+  frameTaken(_port: number, host: () => void): void {
+    host();
+  }
   waiting(): null {
     return null;
   }
@@ -70,6 +75,8 @@ export class RecordingGate implements InputGate {
   /** A port and bytes that it took at one moment. */
   #bytes: number[] = [];
   #moment: Moment = { retired: 0, skippedNs: 0 };
+  /** The record that was looked at last. */
+  #frame: Uint8Array | null = null;
 
   constructor(readonly log: LogWriter, readonly checkpointInstructions: number = CHECKPOINT_INSTRUCTIONS) {}
 
@@ -101,6 +108,16 @@ export class RecordingGate implements InputGate {
     }
     this.#bytes.push(byte);
     return byte;
+  }
+
+  frame(_port: number, host: () => Uint8Array | null): Uint8Array | null {
+    return this.#frame = host();
+  }
+  frameTaken(port: number, host: () => void): void {
+    assert(this.#frame !== null, "a record was looked at before it is taken");
+    this.#write(EVENT.FRAME, Uint8Array.of(port, ...this.#frame));
+    this.#frame = null;
+    host();
   }
 
   waiting(): null {
@@ -180,6 +197,15 @@ export class ReplayingGate implements InputGate {
     return byte;
   }
 
+  frame(port: number): Uint8Array | null {
+    const event = this.#event;
+    if (event.kind !== EVENT.FRAME || !this.#isDue(event) || event.payload[0] !== port) return null;
+    return event.payload.subarray(1);
+  }
+  frameTaken(): void {
+    this.#next++;
+  }
+
   waiting(dueNs: number): number {
     const { retired, skippedNs } = momentOf(this.#machine), event = this.#event;
     if (event.retired === retired && event.skippedNs <= dueNs) {
@@ -228,4 +254,5 @@ const NAMES: Readonly<Record<EventKind, string>> = {
   [EVENT.REQUEST]: "a request",
   [EVENT.CHECKPOINT]: "a checkpoint",
   [EVENT.END]: "the end",
+  [EVENT.FRAME]: "a network frame",
 };

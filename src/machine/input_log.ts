@@ -31,6 +31,8 @@ export const EVENT = {
   CHECKPOINT: 3,
   /** Why the run ended, then 16 characters of memory hash. */
   END: 4,
+  /** A record that a network port took: the port's number, then its net header and frame, or its link state. */
+  FRAME: 5,
 } as const;
 export type EventKind = (typeof EVENT)[keyof typeof EVENT];
 export const END_REASON = { OFF: 1, QUIT: 2 } as const;

@@ -36,6 +36,7 @@ import { Scheduler, SCHEDULER_STATE } from "./scheduler.ts";
 import { countCalls } from "./stats.ts";
 import { DEVICE_ACCESS, GUEST_ERROR, placeOf, traceBlock, UNMAPPED } from "./tracing.ts";
 
+import type { NetBackend } from "../../devices/net/port.ts";
 import { type Drives, makeVirtioDevices } from "./virtio.ts";
 
 /** What a machine is handed. */
@@ -44,6 +45,8 @@ export interface Surroundings {
   readonly serial: SerialBackend;
   /** The disks that the configuration names. */
   readonly drives?: Drives;
+  /** The network ports that the configuration names. */
+  readonly networks?: ReadonlyMap<string, NetBackend>;
   readonly clock: Clock;
   /** Seconds since 1970. */
   readonly wallSeconds: () => number;
@@ -125,7 +128,11 @@ export class Machine {
       rearmed: (cpu) => this.scheduler.rearmed(cpu),
     });
     const stateBase = HOST_MAP.devices.base + Math.ceil(GIC_STATE_BYTES / 4096) * 4096;
-    const virtio = makeVirtioDevices(config, { random: around.random, drives: around.drives ?? new Map() });
+    const virtio = makeVirtioDevices(config, {
+      random: around.random,
+      drives: around.drives ?? new Map(),
+      networks: around.networks ?? new Map(),
+    });
     const schedulerBase = stateBase + boardStateBytes(virtio),
       stateBytes = schedulerBase + SCHEDULER_STATE.size - HOST_MAP.devices.base;
     assert(stateBytes <= HOST_MAP.devices.size, "the devices' state has room");

@@ -18,6 +18,7 @@ import { type InputGate, LiveGate, RecordingGate, ReplayingGate } from "./input_
 import { LogWriter, readLog } from "./input_log.ts";
 import { Machine } from "./machine.ts";
 import { startOfRtc } from "./options/time.ts";
+import { machineNetworks } from "./network.ts";
 import { Runner } from "./runner.ts";
 import { tracerOf } from "./tracing.ts";
 import { openDrives } from "./virtio.ts";
@@ -90,6 +91,7 @@ function run(message: StartMessage) {
   const drives = openDrives(config.drives, (line) => tell({ kind: "notice", line }));
   const machine = new Machine(config, images, {
     drives,
+    networks: machineNetworks(config, message.netPorts, channel, gate),
     memory,
     clock,
     wallSeconds: rtcSeconds(config.rtc, clock),

@@ -185,7 +185,7 @@ const MISTAKES: [string, RegExp][] = [
   ["-monitor stdio", /^option -monitor: "stdio" is not one of none, null/],
   ["-serial tcp::1,wait=off", /"wait" needs server=on/],
   ["-serial null -serial null", /one serial port: given twice/],
-  ["-nic user", /^option -nic: "user" is not one of none/],
+  ["-nic tap", /^option -nic: "tap" is not one of user, stream/],
   ["-accel kvm", /^option -accel: "kvm" is not one of tcg/],
   ["-gdb tcp:1234", /^option -gdb: "tcp:1234" is not tcp/],
   ["-symbols 2=a.elf", /^option -symbols needs -gdb or -s/],

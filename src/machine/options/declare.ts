@@ -7,6 +7,8 @@ import { onOff, splitFields, type ValueKind } from "./values.ts";
 export interface Field<T> {
   readonly value: ValueKind<T>;
   readonly help: string;
+  /** May be given more than once; T is an array. */
+  readonly repeated?: boolean;
 }
 export type Fields = Readonly<Record<string, Field<unknown>>>;
 /** What was given of the sub-options, by name. */
@@ -70,6 +72,13 @@ export function option<D, T>(
 
 export const field = <T>(value: ValueKind<T>, help: string): Field<T> => ({ value, help });
 
+/** A sub-option that may be given more than once. */
+export const repeatedField = <T>(value: ValueKind<T>, help: string): Field<readonly T[]> => ({
+  value: { form: value.form, parse: (text) => [value.parse(text)] },
+  help,
+  repeated: true,
+});
+
 /** Reads `[implied,]key=value,…`. With `bare`, a field of on|off may stand alone for on, and with "no" in front for off. */
 export function readFields<const F extends Fields>(
   fields: F,
@@ -85,7 +94,11 @@ export function readFields<const F extends Fields>(
     else if (value === null && bare && key.startsWith("no") && negated?.value === onOff) given[key.slice(2)] = false;
     else if (!known) throw new UsageError(`sub-option "${key}" is not known`);
     else if (value === null) throw new UsageError(`sub-option "${key}" needs =${known.value.form}`);
-    else given[key] = key === implied ? known.value.parse(value) : within(key, () => known.value.parse(value));
+    else {
+      const parsed = key === implied ? known.value.parse(value) : within(key, () => known.value.parse(value));
+      const before = given[key];
+      given[key] = known.repeated === true && before !== undefined ? [before, parsed].flat() : parsed;
+    }
   }
   return given as Given<F>;
 }

@@ -208,7 +208,6 @@ export const OPTIONS: readonly Option<Draft>[] = [
   option("replay", FILE, "repeat the run that FILE recorded", (draft: Draft, file) => {
     draft.replay = file;
   }),
-  option("nic", choice("none"), "no network", () => {}),
   option("accel", choice("tcg"), "accepted", () => {}),
   ...debuggerOptions<Draft>(),
   ...observeOptions<Draft>(),

@@ -1,18 +1,28 @@
 // `-device virtio-*-device`: the devices in the board's virtio-mmio transports, and what they need of other options.
 
 import { UsageError } from "../../base/errors.ts";
-import type { DriveConfig, VirtioConfig } from "../config.ts";
+import type { DriveConfig, NetdevConfig, VirtioConfig } from "../config.ts";
 import { VIRTIO_SLOTS } from "../memory_map.ts";
 import { field, type Given, type Option, type Variant, variant, variantsOption } from "./declare.ts";
 import { type DriveDraft, driveOptions, newDriveDraft } from "./drive.ts";
+import {
+  NET_FIELDS,
+  netConfig,
+  netDevice,
+  type NetDraft,
+  netObjects,
+  netOptions,
+  newNetDraft,
+  withAddresses,
+} from "./net.ts";
 import { count, FILE, text, type ValueKind } from "./values.ts";
 
-export interface VirtioDraft extends DriveDraft {
+export interface VirtioDraft extends DriveDraft, NetDraft {
   virtio: VirtioConfig[];
   /** Sources of randomness that were named. */
   rngObjects: string[];
 }
-export const newVirtioDraft = (): VirtioDraft => ({ ...newDriveDraft(), virtio: [], rngObjects: [] });
+export const newVirtioDraft = (): VirtioDraft => ({ ...newDriveDraft(), ...newNetDraft(), virtio: [], rngObjects: [] });
 
 const SLOT: ValueKind<number> = {
   form: "virtio-mmio-bus.N",
@@ -63,6 +73,8 @@ function addBlk(draft: VirtioDraft, given: Given<typeof BLK_FIELDS>): void {
   draft.virtio.push({ ...virtioCommon(given), ...blk(drive, serial, given["num-queues"], given["queue-size"]) });
 }
 
+const NET_DEVICE_FIELDS = { ...NET_FIELDS, ...VIRTIO_FIELDS };
+
 const RNG_FIELDS = { rng: field(text("ID"), "its -object (the host's random numbers)"), ...VIRTIO_FIELDS };
 
 function addRng(draft: VirtioDraft, given: Given<typeof RNG_FIELDS>): void {
@@ -74,6 +86,12 @@ function addRng(draft: VirtioDraft, given: Given<typeof RNG_FIELDS>): void {
 export function virtioDrivers<D extends VirtioDraft>(): readonly Variant<D>[] {
   return [
     variant("virtio-blk-device virtio-blk", BLK_FIELDS, "a disk", addBlk),
+    variant<D, typeof NET_DEVICE_FIELDS>(
+      "virtio-net-device virtio-net",
+      NET_DEVICE_FIELDS,
+      "a network card",
+      (draft, given) => void draft.virtio.push(netDevice(given, virtioCommon(given))),
+    ),
     variant("virtio-rng-device virtio-rng", RNG_FIELDS, "random numbers", addRng),
   ];
 }
@@ -87,6 +105,7 @@ function addRngObject(draft: VirtioDraft, { id }: { id?: string }): void {
 export function virtioOptions<D extends VirtioDraft>(): readonly Option<D>[] {
   return [
     ...driveOptions<D>(),
+    ...netOptions<D>(),
     variantsOption("object", "qom-type", "something that a device uses", [
       variant("rng-builtin", OBJECT_FIELDS, "random numbers, the host's or those of -seed", addRngObject),
       variant(
@@ -95,19 +114,24 @@ export function virtioOptions<D extends VirtioDraft>(): readonly Option<D>[] {
         "the same",
         addRngObject,
       ),
+      ...netObjects<D>(),
     ]),
   ];
 }
 
 /** Their part of the configuration: devices with what they need, each drive for one device. */
-export function virtioConfig(draft: VirtioDraft): { drives: DriveConfig[]; virtio: VirtioConfig[] } {
+export function virtioConfig(
+  draft: VirtioDraft,
+): { drives: DriveConfig[]; virtio: VirtioConfig[]; netdevs: NetdevConfig[] } {
   const { drives } = draft;
   const board = draft.boardDrives.map(({ drive, serial }): VirtioConfig => ({
     id: "",
     slot: null,
     ...blk(drive, serial),
   }));
-  const virtio = [...draft.virtio, ...board], used = new Set<string>(), slots = new Set<number>();
+  const virtio = withAddresses([...draft.virtio, ...draft.nics, ...board]),
+    used = new Set<string>(),
+    slots = new Set<number>();
   for (const device of virtio) {
     if (device.slot !== null && slots.has(device.slot)) {
       throw new UsageError(`option -device: virtio-mmio-bus.${device.slot} has two devices`);
@@ -123,5 +147,5 @@ export function virtioConfig(draft: VirtioDraft): { drives: DriveConfig[]; virti
   if (virtio.length > VIRTIO_SLOTS) {
     throw new UsageError(`${virtio.length} virtio devices are too many: ${VIRTIO_SLOTS} is the most`);
   }
-  return { drives, virtio };
+  return { drives, virtio, netdevs: netConfig(draft, virtio) };
 }
