@@ -6,6 +6,7 @@ import { REGISTERS, SYSREG_NAMES, SYSREGS_OFFSET, SYSTEM_REGISTERS, type SystemR
 import { type Counters, countersAt } from "./counters.ts";
 import type { Environment } from "./environment.ts";
 import { recomputeControls } from "./pstate.ts";
+import { noteStepEnable } from "./self_hosted_debug.ts";
 import { type AccessTable, compileAccess } from "./sysreg_table.ts";
 import { HALT, PENDING, VCPU, type VcpuState } from "./vcpu.ts";
 
@@ -93,6 +94,7 @@ export class Vcpu {
   /** Recomputes what is derived from registers, after they were replaced from outside (reset, snapshot, debugger). */
   refresh(): void {
     recomputeControls(this);
+    noteStepEnable(this);
     this.environment.debugChanged?.(this);
   }
 }

@@ -9,7 +9,7 @@ import { SCTLR } from "../arch/sysregs.ts";
 import { hex, tracePoint, Tracer, wide } from "../base/trace.ts";
 import type { Vcpu } from "./core.ts";
 import { FP_TRAP, HCR, isHost, packSpsr, setLevel, unpackFlags } from "./pstate.ts";
-import { debugTarget, returnSs, stepActive } from "./self_hosted_debug.ts";
+import { debugTarget, noteStepEnable, returnSs, stepActive } from "./self_hosted_debug.ts";
 import { CONTINUE, LEAVE, REFETCH, type Status } from "./status.ts";
 import { countInstructions, INTERRUPT_CLASS } from "./counters.ts";
 import { HALT, PENDING, type VcpuState } from "./vcpu.ts";
@@ -493,6 +493,7 @@ export function afterUnmask(vcpu: Vcpu): Status {
  * looking the next one up again, if anything did change. `state.pc` is still at the instruction.
  */
 export function afterDebugChange(vcpu: Vcpu): Status {
+  noteStepEnable(vcpu);
   const { environment } = vcpu, changed = environment.debugChanged?.(vcpu) ?? false, steps = stepActive(vcpu);
   if (steps) environment.kick(vcpu);
   // An instruction that is itself stepped ends as any other does.

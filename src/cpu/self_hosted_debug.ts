@@ -8,6 +8,7 @@
 import { DBGBCR, DBGWCR, MDCR_EL2, MDSCR_EL1, SYSTEM_REGISTERS } from "../arch/sysregs.ts";
 import type { Vcpu } from "./core.ts";
 import { HCR, isHost } from "./pstate.ts";
+import { PENDING } from "./vcpu.ts";
 
 const bit = (f: { readonly lsb: number }) => 1 << f.lsb;
 const SS = bit(MDSCR_EL1.at.SS), KDE = bit(MDSCR_EL1.at.KDE), MDE = bit(MDSCR_EL1.at.MDE);
@@ -45,6 +46,11 @@ const enabledHere = (vcpu: Vcpu): boolean => enabledFrom(vcpu, vcpu.state.el, (v
 
 /** Whether software step is active: after one instruction, or before any (PSTATE.SS = 0), its exception is taken. */
 export const stepActive = (vcpu: Vcpu): boolean => (vcpu.sys.MDSCR_EL1Lo & SS) !== 0 && enabledHere(vcpu);
+
+/** After MDSCR_EL1 was written. */
+export function noteStepEnable({ state, sys }: Vcpu): void {
+  state.pending = (sys.MDSCR_EL1Lo & SS) !== 0 ? state.pending | PENDING.STEP : state.pending & ~PENDING.STEP;
+}
 
 /** DebugExceptionReturnSS(): PSTATE.SS after a return to `el` with `psr`; asked before anything of PSTATE changes. */
 export function returnSs(vcpu: Vcpu, el: number, psr: number): number {

@@ -64,7 +64,7 @@ export type VcpuState = View<typeof VCPU.spec>;
 
 /** Offsets of register operands. */
 export const ZR_OFFSET = 31 * 8, SP_OFFSET = 32 * 8;
-/** Bits of `Vcpu.pending`. */
-export const PENDING = { IRQ: 1, FIQ: 2, VIRQ: 4, VFIQ: 8, SERROR: 16, VSERROR: 32 } as const;
+/** Bits of `Vcpu.pending`. STEP is no line: MDSCR_EL1.SS is set, and generated code leaves writes of PSTATE.D to us. */
+export const PENDING = { IRQ: 1, FIQ: 2, VIRQ: 4, VFIQ: 8, SERROR: 16, VSERROR: 32, STEP: 64 } as const;
 /** Values of `Vcpu.halt`: runnable, waiting for an interrupt or event, powered off by PSCI. */
 export const HALT = { RUNNING: 0, WFI: 1, WFE: 2, OFF: 3 } as const;

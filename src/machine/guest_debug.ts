@@ -32,7 +32,7 @@ interface Armed {
   everywhere: boolean;
   /** Pages with breakpoints, and the offsets in them: all that were there since the marks were made. */
   readonly places: Map<number, Set<number>>;
-  /** Address and size of the watched ranges. */
+  /** The watched ranges, as watchWord. */
   readonly ranges: BigUint64Array;
   watches: number;
 }
@@ -100,10 +100,14 @@ export class GuestDebug implements GuestWatcher {
   };
 
   /** A marked instruction is about to be executed. */
-  readonly #marked = (base: number): number => {
+  readonly #marked = (base: number, record: number): number => {
     const vcpu = this.#machine.vcpus[(base - HOST_MAP.vcpus.base) / VCPU_BLOCK.size]!;
     if (breakpointMatches(vcpu)) return breakpointException(vcpu);
-    if (!this.#wanted(vcpu.state.pcLo, vcpu.state.pcHi) && ++this.#inVain >= IN_VAIN) this.#disarm();
+    if (!this.#wanted(vcpu.state.pcLo, vcpu.state.pcHi) && ++this.#inVain >= IN_VAIN) {
+      this.#disarm();
+      // The one that is about to be executed was emptied with the others.
+      this.#machine.code.handlerOf(record);
+    }
     return CONTINUE;
   };
   #wanted(lo: number, hi: number): boolean {
@@ -135,10 +139,9 @@ export class GuestDebug implements GuestWatcher {
   #armWatchpoints(vcpu: Vcpu, armed: Armed): boolean {
     const { ranges } = armed;
     let count = 0, changed = false;
-    const set = (n: number, start: bigint, bytes: bigint) => {
-      changed ||= ranges[n * 2] !== start || ranges[n * 2 + 1] !== bytes;
-      ranges[n * 2] = start;
-      ranges[n * 2 + 1] = bytes;
+    const set = (n: number, word: bigint) => {
+      changed ||= ranges[n] !== word;
+      ranges[n] = word;
     };
     for (let n = 0; armed.on && n < WATCHPOINTS; n++) {
       const range = watchedRange(vcpu, n);
