@@ -32,7 +32,7 @@ interface Armed {
   everywhere: boolean;
   /** Pages with breakpoints, and the offsets in them: all that were there since the marks were made. */
   readonly places: Map<number, Set<number>>;
-  /** The watched ranges, as watchWord. */
+  /** Address and size of the watched ranges. */
   readonly ranges: BigUint64Array;
   watches: number;
 }
@@ -139,9 +139,10 @@ export class GuestDebug implements GuestWatcher {
   #armWatchpoints(vcpu: Vcpu, armed: Armed): boolean {
     const { ranges } = armed;
     let count = 0, changed = false;
-    const set = (n: number, word: bigint) => {
-      changed ||= ranges[n] !== word;
-      ranges[n] = word;
+    const set = (n: number, start: bigint, bytes: bigint) => {
+      changed ||= ranges[n * 2] !== start || ranges[n * 2 + 1] !== bytes;
+      ranges[n * 2] = start;
+      ranges[n * 2 + 1] = bytes;
     };
     for (let n = 0; armed.on && n < WATCHPOINTS; n++) {
       const range = watchedRange(vcpu, n);
