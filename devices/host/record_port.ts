@@ -23,41 +23,61 @@ export class RecordPort {
   }
 }
 
+export interface MachineLinkOptions {
+  readonly port: RecordPort;
+  /** Names the port in the input log. */
+  readonly number: number;
+  readonly gate: InputGate;
+  /** Wakes the daemon. */
+  readonly wake: () => void;
+  /** Records go to the host in a replay too. */
+  readonly sendsInReplay: boolean;
+  /** Where the guest must not see how fast the host is: waits until there is room, and says whether there is. */
+  readonly waitForRoom: ((hasRoom: () => boolean) => boolean) | null;
+}
+
 /** The machine's side of a port. */
 export class MachineLink {
   readonly #scratch = new Uint8Array(RECORD_BYTES);
+  #dropping = false;
 
-  /** `number` names the port in the input log; `wake` wakes the daemon. */
-  constructor(
-    private readonly port: RecordPort,
-    private readonly number: number,
-    private readonly gate: InputGate,
-    private readonly wake: () => void,
-  ) {}
+  constructor(private readonly options: MachineLinkOptions) {}
 
-  /** Where a record of up to `bytes` bytes goes; null when there is no room now. In a replay it goes nowhere. */
+  /** Where a record of up to `bytes` bytes goes; null when there is no room now. */
   reserve(bytes: number): Uint8Array | null {
-    return this.gate.replaying ? this.#scratch.subarray(0, bytes) : this.port.toHost.reserve(bytes);
+    const { port: { toHost }, waitForRoom } = this.options;
+    this.#dropping = this.#silent;
+    if (this.#dropping) return this.#scratch.subarray(0, bytes);
+    const place = toHost.reserve(bytes);
+    if (place !== null || waitForRoom === null) return place;
+    if (waitForRoom(() => toHost.hasRoom(bytes))) return toHost.reserve(bytes);
+    this.#dropping = true;
+    return this.#scratch.subarray(0, bytes);
   }
   commit(bytes: number): void {
-    if (!this.gate.replaying) this.port.toHost.commit(bytes);
+    if (!this.#dropping) this.options.port.toHost.commit(bytes);
   }
   /** Records were sent or taken: the daemon may look. */
   flush(): void {
-    this.wake();
+    this.options.wake();
   }
   hasRoom(bytes: number): boolean {
-    return this.gate.replaying || this.port.toHost.hasRoom(bytes);
+    return this.#silent || this.options.port.toHost.hasRoom(bytes);
   }
 
   /** Between slices: the next record, in place until `taken`; null when there is none. */
   next(): Uint8Array | null {
-    return this.gate.frame(this.number, () => this.port.toGuest.peek());
+    return this.options.gate.frame(this.options.number, () => this.options.port.toGuest.peek());
   }
   taken(): void {
-    this.gate.frameTaken(this.number, () => this.port.toGuest.release());
+    this.options.gate.frameTaken(this.options.number, () => this.options.port.toGuest.release());
   }
   get hasInput(): boolean {
-    return !this.gate.replaying && !this.port.toGuest.empty;
+    return !this.options.gate.replaying && !this.options.port.toGuest.empty;
+  }
+
+  /** In a replay nobody answers what is sent. */
+  get #silent(): boolean {
+    return this.options.gate.replaying && !this.options.sendsInReplay;
   }
 }

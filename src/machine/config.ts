@@ -8,6 +8,7 @@ import type { UserNetConfig } from "../../devices/net/user/config.ts";
 import type { Feature } from "../arch/features.ts";
 import type { TraceFormat, TraceGroup } from "../base/trace.ts";
 import type { LogHeader } from "./input_log.ts";
+import type { PortsStart } from "./ports.ts";
 import type { GdbAddress } from "../../gdbstub/address.ts";
 
 /** CPU models by QEMU's names. */
@@ -130,6 +131,18 @@ export interface DriveConfig {
   readonly writeBack: boolean;
   /** Flushes do nothing. */
   readonly unsafe: boolean;
+  /** How long requests wait when the connection to a server is lost. */
+  readonly reconnectDelayMs: number;
+}
+
+/** A port of a console device. */
+export interface ConsolePortConfig {
+  readonly number: number;
+  readonly isConsole: boolean;
+  /** By which the guest finds it; "" for none. */
+  readonly name: string;
+  /** The id of its character device. */
+  readonly chardev: string;
 }
 
 /** `-device virtio-*-device`. The order is that of the command line. */
@@ -142,6 +155,7 @@ export type VirtioConfig =
   }
   & (
     | { readonly kind: "rng" }
+    | { readonly kind: "serial"; readonly ports: readonly ConsolePortConfig[]; readonly maxPorts: number }
     | {
       readonly kind: "blk";
       /** The id of its drive. */
@@ -292,6 +306,7 @@ export interface StartMessage {
   readonly log: Uint8Array | null;
   /** Memory of the network ports, one for each network device, in their order. */
   readonly netPorts: readonly SharedArrayBuffer[];
+  readonly ports: PortsStart;
 }
 
 /** What the Worker tells the daemon. Bytes of the serial port go through the channel's rings instead. */

@@ -2,7 +2,7 @@
 // between the channel and the host until the guest powers off, the user quits, or something fails. Sockets, files and the
 // terminal live here and nowhere else.
 
-import { type CharacterBackend, NullBackend, writeAll } from "../../devices/host/character.ts";
+import { NullBackend, writeAll } from "../../devices/host/character.ts";
 import { sharedNowMs } from "../base/clock.ts";
 import { HostError, reason } from "../base/errors.ts";
 import { HOST_MAP } from "../memory/host_map.ts";
@@ -11,8 +11,9 @@ import { CharacterDevices } from "./chardevs.ts";
 import type { MachineConfig, MachineImages, StartMessage, WorkerMessage } from "./config.ts";
 import { serveDebugger } from "./debug/serve.ts";
 import { readImages } from "./images.ts";
-import { type LogSetup, openRecording, setUpLog } from "./log_setup.ts";
+import { type LogSetup, openRecording, setUpLog, withExports } from "./log_setup.ts";
 import { createNetPorts, Networks } from "./network.ts";
+import { Ports, type PortsStart } from "./ports.ts";
 import { InputPump, OutputPump } from "./pump.ts";
 import { openStats, readStats } from "./stats.ts";
 
@@ -118,8 +119,14 @@ export async function runMachine(config: MachineConfig, options: DaemonOptions =
     const recording = config.record === null ? null : openRecording(config.record);
     if (recording !== null) cleanup.add(() => recording.close());
 
-    const backend = await openSerial(config, outcome, cleanup, notice);
-    if (backend === null) return await outcome.promise;
+    const characters = await openCharacters(config, outcome, cleanup, notice);
+    if (characters === null) return await outcome.promise;
+    const { devices } = characters, backend = devices?.attach(config.serial, config.serial) ?? new NullBackend();
+    const ports = new Ports(channel, notice, outcome.fail);
+    cleanup.add(() => ports.close());
+    // For a device tree nobody is asked, and sizes of disks do not matter.
+    const exports = config.dumpDtb === null ? logSetup.exports : Ports.none(config);
+    const started = await ports.open(config, devices, exports);
     const netPorts = createNetPorts(config), networks = new Networks(notice);
     cleanup.add(() => networks.close());
     // In a replay frames come from the log, and for a device tree nothing runs.
@@ -137,14 +144,17 @@ export async function runMachine(config: MachineConfig, options: DaemonOptions =
     );
     const debug = await serveDebugger(config, images, channel, notice, outcome.fail);
     if (debug !== null) cleanup.add(() => void debug.close());
-    worker.postMessage(startMessage(logSetup, memory, images, netPorts), transferable(images));
+    worker.postMessage(
+      startMessage(withExports(logSetup, started.nbd.map(({ found }) => found)), memory, images, netPorts, started),
+      transferable(images),
+    );
 
     let workerEnded = false;
     worker.addEventListener("message", ({ data }: MessageEvent<WorkerMessage>) => {
       workerEnded ||= data.kind !== "ready" && data.kind !== "notice";
       channel.daemonBell.ring();
     });
-    const pumps: { readonly idle: boolean; service(): void }[] = [output, trace, log, input, networks];
+    const pumps: { readonly idle: boolean; service(): void }[] = [output, trace, log, input, networks, ports];
     if (debug !== null) pumps.push(debug);
     const idle = () => !outcome.settled && pumps.every((pump) => pump.idle);
     outcome.promise.catch(() => {}).finally(() => channel.daemonBell.ring());
@@ -152,16 +162,16 @@ export async function runMachine(config: MachineConfig, options: DaemonOptions =
       await channel.daemonBell.waitAsync(idle, WATCH_MS);
       for (const pump of pumps) pump.service();
     }
-    // A recording has an end: the machine writes it when it is told to quit.
-    if (recording !== null && !workerEnded) {
+    // A recording has an end, and disks are left in order: the machine sees to that when it is told to quit.
+    if ((recording !== null || config.drives.length > 0) && !workerEnded) {
       channel.request(REQUEST.QUIT);
       const limit = performance.now() + RECORD_END_MS;
       while (!workerEnded && performance.now() < limit) {
-        await channel.daemonBell.waitAsync(() => !workerEnded && output.idle && log.idle, WATCH_MS);
-        for (const pump of [output, log]) pump.service();
+        await channel.daemonBell.waitAsync(() => !workerEnded && output.idle && log.idle && ports.idle, WATCH_MS);
+        for (const pump of [output, log, ports]) pump.service();
       }
     }
-    await withinTime(Promise.allSettled([output.drain(), trace.drain(), log.drain()]), DRAIN_MS);
+    await withinTime(Promise.allSettled([output.drain(), trace.drain(), log.drain(), ports.drain()]), DRAIN_MS);
     const dropped = channel.trace.takeDropped();
     if (dropped > 0) notice(`trace: ${dropped} lines were dropped`);
     const ended = outcome.promise.then((code) => debug?.close(code), () => debug?.close());
@@ -172,15 +182,15 @@ export async function runMachine(config: MachineConfig, options: DaemonOptions =
   }
 }
 
-/** Opens the character devices and returns the serial port's; null when the run ends before they are all open. */
-async function openSerial(
+/** Opens the character devices, if there is any need of them; null when the run ends before they are all open. */
+async function openCharacters(
   config: MachineConfig,
   outcome: Outcome,
   cleanup: Cleanup,
   notice: (line: string) => void,
-): Promise<CharacterBackend | null> {
+): Promise<{ readonly devices: CharacterDevices | null } | null> {
   // For a device tree nobody is to be waited for, and no terminal is needed.
-  if (config.dumpDtb !== null) return new NullBackend();
+  if (config.dumpDtb !== null) return { devices: null };
   const { escapeKey } = config;
   const devices = new CharacterDevices({ quit: () => outcome.exit(0), notice, nowMs: sharedNowMs, escapeKey });
   cleanup.add(() => devices.close());
@@ -188,7 +198,7 @@ async function openSerial(
     devices.open(config.chardevs).then(() => true),
     outcome.promise.then(() => false),
   ]);
-  return opened ? devices.attach(config.serial, config.serial) : null;
+  return opened ? { devices } : null;
 }
 
 function stopOnSignals(outcome: Outcome, cleanup: Cleanup): void {
@@ -241,12 +251,14 @@ const startMessage = (
   memory: WebAssembly.Memory,
   images: MachineImages,
   netPorts: readonly SharedArrayBuffer[],
+  ports: PortsStart,
 ): StartMessage => ({
   kind: "start",
   ...setup,
   memory,
   images,
   netPorts,
+  ports,
 });
 
 /** The images' buffers move to the Worker instead of being copied. */

@@ -37,7 +37,7 @@ import { countCalls } from "./stats.ts";
 import { DEVICE_ACCESS, GUEST_ERROR, placeOf, traceBlock, UNMAPPED } from "./tracing.ts";
 
 import type { NetBackend } from "../../devices/net/port.ts";
-import { type Drives, makeVirtioDevices } from "./virtio.ts";
+import { type Consoles, type Drives, makeVirtioDevices } from "./virtio.ts";
 
 /** What a machine is handed. */
 export interface Surroundings {
@@ -47,6 +47,7 @@ export interface Surroundings {
   readonly drives?: Drives;
   /** The network ports that the configuration names. */
   readonly networks?: ReadonlyMap<string, NetBackend>;
+  readonly consoles?: Consoles;
   readonly clock: Clock;
   /** Seconds since 1970. */
   readonly wallSeconds: () => number;
@@ -132,6 +133,7 @@ export class Machine {
       random: around.random,
       drives: around.drives ?? new Map(),
       networks: around.networks ?? new Map(),
+      consoles: around.consoles ?? new Map(),
     });
     const schedulerBase = stateBase + boardStateBytes(virtio),
       stateBytes = schedulerBase + SCHEDULER_STATE.size - HOST_MAP.devices.base;

@@ -5,16 +5,21 @@ import { openImage } from "../../devices/host/image_open.ts";
 import type { BlockBackend } from "../../devices/virtio/block_backend.ts";
 import { VirtioBlk } from "../../devices/virtio/blk.ts";
 import type { NetBackend } from "../../devices/net/port.ts";
+import { VirtioConsole } from "../../devices/virtio/console.ts";
+import type { PortBackend } from "../../devices/virtio/console_backend.ts";
 import type { VirtioDevice } from "../../devices/virtio/device.ts";
 import { VirtioNet } from "../../devices/virtio/net.ts";
 import { VirtioRng } from "../../devices/virtio/rng.ts";
-import { assert, HostError } from "../base/errors.ts";
-import type { DriveConfig, MachineConfig, VirtioConfig } from "./config.ts";
+import { assert } from "../base/errors.ts";
+import type { ConsolePortConfig, DriveConfig, MachineConfig, VirtioConfig } from "./config.ts";
 import type { RandomBytes } from "./device_tree.ts";
 import { VIRTIO_SLOTS } from "./memory_map.ts";
 
 /** The host's side of disks, by their ids. */
 export type Drives = ReadonlyMap<string, BlockBackend>;
+
+/** The host's side of the ports of consoles. */
+export type Consoles = ReadonlyMap<ConsolePortConfig, PortBackend>;
 
 /**
  * By transport, lowest address first: the device there, if any. As on QEMU's board the first device takes the transport
@@ -38,6 +43,7 @@ export interface VirtioSurroundings {
   readonly drives: Drives;
   /** The host's side of network devices, by the ids of their back ends. */
   readonly networks: ReadonlyMap<string, NetBackend>;
+  readonly consoles: Consoles;
 }
 
 /** The devices by their transports. */
@@ -46,7 +52,7 @@ export function makeVirtioDevices(config: MachineConfig, around: VirtioSurroundi
 }
 
 function makeDevice(device: VirtioConfig, config: MachineConfig, around: VirtioSurroundings): VirtioDevice {
-  const { random, drives, networks } = around;
+  const { random, drives, networks, consoles } = around;
   switch (device.kind) {
     case "rng":
       return new VirtioRng(random);
@@ -56,6 +62,15 @@ function makeDevice(device: VirtioConfig, config: MachineConfig, around: VirtioS
       assert(drive !== undefined && backend !== undefined, `drive ${device.drive} is open`);
       return new VirtioBlk({ backend, serial, queues, queueSize, writeCache: drive.writeBack });
     }
+    case "serial":
+      return new VirtioConsole({
+        maxPorts: device.maxPorts,
+        ports: device.ports.map((port) => {
+          const backend = consoles.get(port);
+          assert(backend !== undefined, `console ${port.chardev} is there`);
+          return { ...port, backend };
+        }),
+      });
     case "net": {
       const backend = networks.get(device.netdev);
       assert(backend !== undefined, `network ${device.netdev} is there`);
@@ -64,20 +79,27 @@ function makeDevice(device: VirtioConfig, config: MachineConfig, around: VirtioS
   }
 }
 
+/** Opens a disk that is on a server. */
+export type OpenRemote = (drive: DriveConfig, warn: (line: string) => void) => BlockBackend;
+
 /** Opens all disks; `warn` is told of what the host refuses later. Throws HostError, with none of them open. */
-export function openDrives(configs: readonly DriveConfig[], warn: (line: string) => void): Map<string, BlockBackend> {
+export function openDrives(
+  configs: readonly DriveConfig[],
+  warn: (line: string) => void,
+  openRemote: OpenRemote,
+): Map<string, BlockBackend> {
   const drives = new Map<string, BlockBackend>();
   try {
-    for (const config of configs) drives.set(config.id, openDrive(config, (line) => warn(`${config.id}: ${line}`)));
+    for (const config of configs) {
+      const { id, source, discard, unsafe } = config, warnOf = (line: string) => warn(`${id}: ${line}`);
+      const backend = source.kind === "nbd"
+        ? openRemote(config, warnOf)
+        : new ImageBackend(openImage({ ...config, path: source.path }), { discard, unsafe, warn: warnOf });
+      drives.set(id, backend);
+    }
   } catch (error) {
     for (const drive of drives.values()) drive.close();
     throw error;
   }
   return drives;
-}
-
-function openDrive(config: DriveConfig, warn: (line: string) => void): BlockBackend {
-  const { source, discard, unsafe } = config;
-  if (source.kind === "nbd") throw new HostError("cannot open an NBD server: not implemented yet");
-  return new ImageBackend(openImage({ ...config, path: source.path }), { discard, unsafe, warn });
 }

@@ -19,6 +19,7 @@ import { LogWriter, readLog } from "./input_log.ts";
 import { Machine } from "./machine.ts";
 import { startOfRtc } from "./options/time.ts";
 import { machineNetworks } from "./network.ts";
+import { MachinePorts } from "./ports.ts";
 import { Runner } from "./runner.ts";
 import { tracerOf } from "./tracing.ts";
 import { openDrives } from "./virtio.ts";
@@ -88,9 +89,12 @@ function run(message: StartMessage) {
   const channel = new Channel(memory.buffer as SharedArrayBuffer, HOST_MAP.channel.base, HOST_MAP.channel.size);
   const gate = inputGate(message, channel);
   const clock = config.icount === null ? hostClock() : new InstructionClock(config.icount.shift);
-  const drives = openDrives(config.drives, (line) => tell({ kind: "notice", line }));
+  const ports = new MachinePorts(config, message.ports, channel, gate);
+  const warn = (line: string) => tell({ kind: "notice", line });
+  const drives = openDrives(config.drives, warn, (drive, warn) => ports.disk(drive, warn));
   const machine = new Machine(config, images, {
     drives,
+    consoles: ports.consoles(),
     networks: machineNetworks(config, message.netPorts, channel, gate),
     memory,
     clock,

@@ -27,7 +27,10 @@ class Disk {
       frame: (_: number, host: () => Uint8Array | null) => host(),
       frameTaken: (_: number, host: () => void) => host(),
     };
-    const machine = new MachineLink(port, 64, gate, () => link.service());
+    const machine = new MachineLink({
+      ...{ port, gate, number: 64, sendsInReplay: false, waitForRoom: null },
+      wake: () => link.service(),
+    });
     const options = { name: link.name, readOnly: false, discard: true, unsafe: false, warn, ...more };
     return new Disk(link, new NbdBackend(machine, link.found, options), warnings);
   }

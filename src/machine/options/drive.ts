@@ -14,6 +14,7 @@ export interface DriveDraft {
 export const newDriveDraft = (): DriveDraft => ({ drives: [], boardDrives: [] });
 
 const NBD_PORT = 10809;
+const RECONNECT_DELAY_S = 10;
 const wrong = (text: string, form: string) => new UsageError(`"${text}" is not ${form}`);
 
 /** `nbd:HOST:PORT[:exportname=NAME]`, `nbd:unix:PATH[:exportname=NAME]`. */
@@ -81,6 +82,10 @@ const DRIVE_FIELDS = {
     choice(...Object.keys(CACHE) as (keyof typeof CACHE)[]),
     "writeback or none: as asked for; writethrough or directsync: every write is flushed; unsafe: no flushes (writeback)",
   ),
+  "file.reconnect-delay": field(
+    count("SECONDS", 0, 1e6),
+    `how long requests wait when the connection to a server is lost (${RECONNECT_DELAY_S})`,
+  ),
   serial: field(text("TEXT"), "serial number, with if=virtio"),
   media: field(choice("disk", "cdrom"), "cdrom: readonly (disk)"),
   index: field(count("N", 0, 255), "accepted"),
@@ -94,6 +99,7 @@ function addDrive(draft: DriveDraft, given: Given<typeof DRIVE_FIELDS>): void {
   if (given.file === undefined) throw new UsageError("needs file");
   if (given.if === "none" && given.serial !== undefined) throw new UsageError("serial belongs to if=virtio");
   if (given.file.kind === "nbd" && given.format === "qcow2") throw new UsageError("an NBD server's image is raw");
+  if (given.file.kind === "nbd" && given.snapshot === true) throw new UsageError("snapshot needs a file");
   const id = given.id ?? `${given.if ?? "virtio"}${draft.drives.length}`;
   if (draft.drives.some((drive) => drive.id === id)) throw new UsageError(`there are two drives with id=${id}`);
   draft.drives.push({
@@ -104,6 +110,7 @@ function addDrive(draft: DriveDraft, given: Given<typeof DRIVE_FIELDS>): void {
     snapshot: given.snapshot ?? false,
     discard: given.discard === "unmap" || given.discard === "on",
     ...CACHE[given.cache ?? "writeback"],
+    reconnectDelayMs: 1000 * (given["file.reconnect-delay"] ?? RECONNECT_DELAY_S),
   });
   if (given.if !== "none") draft.boardDrives.push({ drive: id, serial: given.serial ?? "" });
 }

@@ -15,7 +15,9 @@ import {
   newNetDraft,
   withAddresses,
 } from "./net.ts";
+import { chardevConfig, type ChardevDraft } from "./chardev.ts";
 import { count, FILE, text, type ValueKind } from "./values.ts";
+import { SERIAL_FIELDS, serialDevice, serialDrivers, withPorts } from "./virtio_serial.ts";
 
 export interface VirtioDraft extends DriveDraft, NetDraft {
   virtio: VirtioConfig[];
@@ -73,6 +75,7 @@ function addBlk(draft: VirtioDraft, given: Given<typeof BLK_FIELDS>): void {
   draft.virtio.push({ ...virtioCommon(given), ...blk(drive, serial, given["num-queues"], given["queue-size"]) });
 }
 
+const SERIAL_DEVICE_FIELDS = { ...SERIAL_FIELDS, ...VIRTIO_FIELDS };
 const NET_DEVICE_FIELDS = { ...NET_FIELDS, ...VIRTIO_FIELDS };
 
 const RNG_FIELDS = { rng: field(text("ID"), "its -object (the host's random numbers)"), ...VIRTIO_FIELDS };
@@ -93,6 +96,13 @@ export function virtioDrivers<D extends VirtioDraft>(): readonly Variant<D>[] {
       (draft, given) => void draft.virtio.push(netDevice(given, virtioCommon(given))),
     ),
     variant("virtio-rng-device virtio-rng", RNG_FIELDS, "random numbers", addRng),
+    variant<D, typeof SERIAL_DEVICE_FIELDS>(
+      "virtio-serial-device virtio-serial",
+      SERIAL_DEVICE_FIELDS,
+      "consoles and ports",
+      (draft, given) => void draft.virtio.push({ ...virtioCommon(given), ...serialDevice(given) }),
+    ),
+    ...serialDrivers<D>(),
   ];
 }
 
@@ -121,7 +131,7 @@ export function virtioOptions<D extends VirtioDraft>(): readonly Option<D>[] {
 
 /** Their part of the configuration: devices with what they need, each drive for one device. */
 export function virtioConfig(
-  draft: VirtioDraft,
+  draft: VirtioDraft & ChardevDraft,
 ): { drives: DriveConfig[]; virtio: VirtioConfig[]; netdevs: NetdevConfig[] } {
   const { drives } = draft;
   const board = draft.boardDrives.map(({ drive, serial }): VirtioConfig => ({
@@ -129,9 +139,8 @@ export function virtioConfig(
     slot: null,
     ...blk(drive, serial),
   }));
-  const virtio = withAddresses([...draft.virtio, ...draft.nics, ...board]),
-    used = new Set<string>(),
-    slots = new Set<number>();
+  const devices = withPorts([...draft.virtio, ...draft.nics, ...board], chardevConfig(draft));
+  const virtio = withAddresses(devices), used = new Set<string>(), slots = new Set<number>();
   for (const device of virtio) {
     if (device.slot !== null && slots.has(device.slot)) {
       throw new UsageError(`option -device: virtio-mmio-bus.${device.slot} has two devices`);
