@@ -30,13 +30,19 @@ export interface Callees {
   readonly helper: (name: HelperName) => number;
 }
 
+/** Numbers of the vCPU's watched ranges that accesses are compared with: those that touch one take the slow path. */
+export interface Watches {
+  readonly reads: readonly number[];
+  readonly writes: readonly number[];
+}
+export const NOTHING_WATCHED: Watches = { reads: [], writes: [] };
+
 /** How an instruction goes on from where it is emitted. */
 export interface Frame {
   readonly cpu: number;
   readonly record: number;
   readonly callees: Callees;
-  /** Accesses are compared with these of the vCPU's watched ranges; those that touch one take the slow path. */
-  readonly watches: readonly number[];
+  readonly watches: Watches;
   /** A local that nothing else uses until the instruction ends. */
   local(type: ValueType): number;
   /** Pushes the instruction's address (i64). */
@@ -380,7 +386,8 @@ class Emitter {
       code.op("i32.eqz");
       code.op("i32.and");
     }
-    for (const range of frame.watches) this.#notWatched(va, bytes, range);
+    const { reads, writes } = frame.watches;
+    for (const range of kind === "read" ? reads : writes) this.#notWatched(va, bytes, range);
     code.hintedIf(true, "i32");
     code.get(va);
     code.op("i32.wrap_i64");
@@ -412,27 +419,24 @@ class Emitter {
 
   /**
    * Combines the condition on the stack with: the access does not touch watched range `i`. One comparison says that two
-   * ranges overlap; addresses are compared without their top byte, which may be ignored.
+   * ranges overlap. Only low words are compared, which costs least and finds tagged addresses too: the slow path looks
+   * closer. Loads cost most, for their bounds checks: there is one.
    */
   #notWatched(va: number, bytes: number, i: number) {
-    const { code, frame } = this, at = WATCH_AREA + i * WATCH_BYTES;
-    const shifted = () => {
-      if (bytes > 1) {
-        code.i64(BigInt(bytes - 1));
-        code.op("i64.add");
-      }
-      code.i64(8n);
-      code.op("i64.shl");
-    };
+    const { code, frame } = this, at = WATCH_AREA + i * WATCH_BYTES + Math.log2(bytes) * 8;
+    const range = frame.local("i64");
     code.get(va);
+    code.op("i32.wrap_i64");
     code.get(frame.cpu);
     code.memory("i64.load", at);
-    code.op("i64.sub");
-    shifted();
-    code.get(frame.cpu);
-    code.memory("i64.load", at + 8);
-    shifted();
-    code.op("i64.ge_u");
+    code.tee(range);
+    code.op("i32.wrap_i64");
+    code.op("i32.sub");
+    code.get(range);
+    code.i64(32n);
+    code.op("i64.shr_u");
+    code.op("i32.wrap_i64");
+    code.op("i32.ge_u");
     code.op("i32.and");
   }
 

@@ -2,7 +2,7 @@
 
 import { VCPU } from "../cpu/vcpu.ts";
 import type { Code, ValueType } from "../wasm/module.ts";
-import { type Callees, emitInstruction, type Frame } from "./emit.ts";
+import { type Callees, emitInstruction, type Frame, NOTHING_WATCHED, type Watches } from "./emit.ts";
 import { TABLE_SIZE } from "./linker.ts";
 import { irOf, type Shape } from "./shape.ts";
 
@@ -16,8 +16,7 @@ export const EXIT = { BUDGET: 0, LEAVE: 1 } as const;
 
 /** A frame whose `record` is a local of the function and whose pc is computed from it. */
 export abstract class RecordFrame implements Frame {
-  /** The watched ranges that accesses are compared with: see Frame. */
-  watches: readonly number[] = [];
+  watches: Watches = NOTHING_WATCHED;
   abstract readonly cpu: number;
   abstract readonly record: number;
   abstract readonly callees: Callees;

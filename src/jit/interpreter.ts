@@ -8,6 +8,7 @@
 import { assert } from "../base/errors.ts";
 import { LEAVE } from "../cpu/status.ts";
 import { DEBUGGER_WATCHES } from "../memory/host_map.ts";
+import { NOTHING_WATCHED, type Watches } from "./emit.ts";
 import { HANDLER } from "./frames.ts";
 import { type Imports, TABLE_SIZE } from "./linker.ts";
 import { buildHandlers, buildMain, buildMarked } from "./main_function.ts";
@@ -17,8 +18,7 @@ type Handler = (cpu: number, record: number) => number;
 
 /** One way to generate all handlers. The same handlers have the same numbers in each. */
 interface Engine {
-  /** The watched ranges that accesses are compared with. */
-  readonly watches: readonly number[];
+  readonly watches: Watches;
   readonly run: (cpu: number) => number;
   readonly handlers: WebAssembly.Table;
   readonly imports: WebAssembly.Imports;
@@ -43,7 +43,7 @@ export class Interpreter {
   readonly #inline: readonly Shape[];
   readonly #pages: number;
   #engine: Engine;
-  #watches = 0;
+  #watches = { ranges: 0, reads: false };
   #guestWatches = 0;
   #next: number;
 
@@ -55,10 +55,10 @@ export class Interpreter {
     this.#inline = inline;
     inline.forEach((shape, i) => this.#name(shape, HANDLER.FIRST + i));
     this.#next = HANDLER.FIRST + inline.length;
-    this.#engine = this.#build([], profileAt);
+    this.#engine = this.#build(NOTHING_WATCHED, profileAt);
     this.run = this.#engine.run;
   }
-  #build(watches: readonly number[], profileAt?: number): Engine {
+  #build(watches: Watches, profileAt?: number): Engine {
     const handlers = new WebAssembly.Table({ element: "anyfunc", initial: TABLE_SIZE });
     const marked: Handler = (cpu, record) => {
       const answer = this.onMarked!(cpu, record);
@@ -92,9 +92,9 @@ export class Interpreter {
     assert(this.#next < HANDLER.MARKED, "the handler table is full");
     return this.#next++;
   }
-  /** From now on accesses are compared with this many ranges of the vCPU that the debugger watches. */
-  watch(count: number): void {
-    this.#watches = count;
+  /** From now on writes, or all accesses, are compared with this many ranges of the vCPU that the debugger watches. */
+  watch(ranges: number, reads: boolean): void {
+    this.#watches = { ranges, reads };
     this.#choose();
   }
   /** And with this many of the guest's watchpoints. */
@@ -103,12 +103,11 @@ export class Interpreter {
     this.#choose();
   }
   #choose(): void {
-    const watches = [
-      ...Array.from({ length: this.#watches }, (_, n) => n),
-      ...Array.from({ length: this.#guestWatches }, (_, n) => DEBUGGER_WATCHES + n),
-    ];
-    const key = watches.join();
-    this.#engine = this.#engines.find((engine) => engine.watches.join() === key) ?? this.#build(watches);
+    const own = Array.from({ length: this.#watches.ranges }, (_, n) => n);
+    const guests = Array.from({ length: this.#guestWatches }, (_, n) => DEBUGGER_WATCHES + n);
+    const watches = { reads: [...this.#watches.reads ? own : [], ...guests], writes: [...own, ...guests] };
+    const key = JSON.stringify(watches);
+    this.#engine = this.#engines.find((e) => JSON.stringify(e.watches) === key) ?? this.#build(watches);
     this.run = this.#engine.run;
   }
   /** The number of a handler of this shape that stands alone; nearness and operands are those of its record. */

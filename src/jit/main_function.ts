@@ -5,7 +5,7 @@ import { LEAVE } from "../cpu/status.ts";
 import { VCPU } from "../cpu/vcpu.ts";
 import { VCPU_BLOCK } from "../memory/host_map.ts";
 import { Code } from "../wasm/module.ts";
-import type { Callees } from "./emit.ts";
+import { type Callees, NOTHING_WATCHED, type Watches } from "./emit.ts";
 import { emitShape, EXIT, FunctionFrame, HANDLER, InlineFrame, type Labels, RECORD_BYTES } from "./frames.ts";
 import { HELPER_NAMES, Linker } from "./linker.ts";
 import type { Shape } from "./shape.ts";
@@ -17,7 +17,7 @@ export function buildHandlers(
   pages: number,
   shapes: readonly Shape[],
   number: (s: Shape) => number,
-  watches: readonly number[] = [],
+  watches: Watches = NOTHING_WATCHED,
 ): Uint8Array<ArrayBuffer> {
   const linker = new Linker([...HELPER_NAMES, "slowRead", "slowWrite"], pages, true);
   for (const shape of shapes) {
@@ -99,7 +99,7 @@ export function buildMain(
   pages: number,
   inline: readonly Shape[],
   profileAt?: number,
-  watches: readonly number[] = [],
+  watches: Watches = NOTHING_WATCHED,
 ): Uint8Array<ArrayBuffer> {
   const linker = new Linker([...HELPER_NAMES, "dataRead", "dataWrite", "fetch", "predecode"], pages, true);
   const { module } = linker;

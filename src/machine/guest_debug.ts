@@ -21,7 +21,16 @@ import {
 import { CONTINUE } from "../cpu/status.ts";
 import { HALT } from "../cpu/vcpu.ts";
 import { RECORD_BYTES } from "../jit/frames.ts";
-import { DEBUGGER_WATCHES, HOST_MAP, VCPU_BLOCK, vcpuBase, WATCH_AREA, WATCH_BYTES } from "../memory/host_map.ts";
+import {
+  DEBUGGER_WATCHES,
+  HOST_MAP,
+  NO_WATCH_WORDS,
+  VCPU_BLOCK,
+  vcpuBase,
+  WATCH_AREA,
+  WATCH_BYTES,
+  watchWords,
+} from "../memory/host_map.ts";
 import { type GuestWatcher, WATCH_MAINTENANCE, WATCH_READ, WATCH_UNPRIVILEGED, WATCH_WRITE } from "../mmu/access.ts";
 import type { Machine } from "./machine.ts";
 
@@ -32,14 +41,13 @@ interface Armed {
   everywhere: boolean;
   /** Pages with breakpoints, and the offsets in them: all that were there since the marks were made. */
   readonly places: Map<number, Set<number>>;
-  /** Address and size of the watched ranges. */
+  /** The watched ranges, as watchWords. */
   readonly ranges: BigUint64Array;
   watches: number;
 }
 
 /** So many times a mark may stop the machine for nothing, before all are made anew. */
 const IN_VAIN = 64;
-const UNTAGGED = (1n << 56n) - 1n;
 /** Number of the page of an address: exact, since 52 bits. */
 const pageOf = (lo: number, hi: number): number => (hi >>> 0) * 2 ** 20 + (lo >>> 12);
 
@@ -139,18 +147,16 @@ export class GuestDebug implements GuestWatcher {
   #armWatchpoints(vcpu: Vcpu, armed: Armed): boolean {
     const { ranges } = armed;
     let count = 0, changed = false;
-    const set = (n: number, start: bigint, bytes: bigint) => {
-      changed ||= ranges[n * 2] !== start || ranges[n * 2 + 1] !== bytes;
-      ranges[n * 2] = start;
-      ranges[n * 2 + 1] = bytes;
+    const set = (n: number, words: readonly bigint[]) => {
+      const at = n * words.length;
+      changed ||= words.some((word, size) => ranges[at + size] !== word);
+      ranges.set(words, at);
     };
     for (let n = 0; armed.on && n < WATCHPOINTS; n++) {
       const range = watchedRange(vcpu, n);
-      if (range !== undefined) {
-        set(count++, (BigInt(range.hi) << 32n | BigInt(range.lo)) & UNTAGGED, BigInt(range.bytes));
-      }
+      if (range !== undefined) set(count++, watchWords(BigInt(range.lo), BigInt(range.bytes)));
     }
-    for (let n = count; n < WATCHPOINTS; n++) set(n, 0n, 0n);
+    for (let n = count; n < WATCHPOINTS; n++) set(n, NO_WATCH_WORDS);
     if (!changed) return false;
     armed.watches = count;
     const { interpreter, mmus } = this.#machine, most = Math.max(...this.#armed.map(({ watches }) => watches));

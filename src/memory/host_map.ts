@@ -26,7 +26,7 @@ export const VCPU_BLOCK = {
   state: 0,
   /** struct Counters (src/cpu/counters.ts). */
   counters: 0x6000,
-  /** Address and size (u64 each) of the ranges that the debugger watches, then of those of the guest's watchpoints. */
+  /** The ranges that the debugger watches, then of those of the guest's watchpoints. */
   watches: 0x4000,
   /** TLBs: 4096 entries of 16 bytes each, see src/mmu/tlb.ts. */
   readTlb: 0x1_0000,
@@ -34,8 +34,16 @@ export const VCPU_BLOCK = {
   fetchTlb: 0x3_0000,
 } as const;
 
-/** In the vCPU block: the watched ranges, and the bytes of one. */
-export const WATCH_AREA = VCPU_BLOCK.watches, WATCH_BYTES = 16;
+/** In the vCPU block: the watched ranges, and the bytes of one: a u64 for each size of an access, 1 to 16 bytes. */
+export const WATCH_AREA = VCPU_BLOCK.watches, WATCH_BYTES = 5 * 8;
+/**
+ * A watched range of less than 2^32 bytes as generated code takes it, by the size of an access: the low word of the lowest
+ * address from which such an access touches it, and how many such addresses there are.
+ */
+export const watchWords = (address: bigint, bytes: bigint): bigint[] =>
+  [0n, 1n, 3n, 7n, 15n].map((more) => bytes + more << 32n | address - more & 0xffff_ffffn);
+/** The words of a range that nothing touches. */
+export const NO_WATCH_WORDS: readonly bigint[] = [0n, 0n, 0n, 0n, 0n];
 /** How many of the ranges are the debugger's. */
 export const DEBUGGER_WATCHES = 4;
 

@@ -2,7 +2,7 @@
 // access with the ranges of the vCPU's context; an access that touches one comes here, and the vCPU stops before the
 // instruction, as gdb expects of AArch64. Accesses of devices are not seen.
 
-import { HOST_MAP, vcpuBase, WATCH_AREA, WATCH_BYTES } from "../../memory/host_map.ts";
+import { DEBUGGER_WATCHES, HOST_MAP, vcpuBase, WATCH_AREA, WATCH_BYTES, watchWords } from "../../memory/host_map.ts";
 import { WATCH_READ, WATCH_WRITE, type Watcher } from "../../mmu/access.ts";
 import { ERRNO, type Outcome, Refusal, type StopReason, type Watchpoint } from "../../../gdbstub/target.ts";
 import type { Machine } from "../machine.ts";
@@ -21,8 +21,8 @@ interface Point {
 
 const KIND = { read: WATCH_READ, write: WATCH_WRITE, access: WATCH_READ | WATCH_WRITE } as const;
 const REASON = { read: "rwatch", write: "watch", access: "awatch" } as const;
-/** Ranges that generated code compares with: there is code for one and for four. */
-const FEW = 1, MANY = 4;
+/** The longest range that generated code can compare with. */
+const LONGEST = 0xffff_0000n;
 const UNTAGGED = (1n << 56n) - 1n;
 
 interface Range {
@@ -42,7 +42,7 @@ export class Watchpoints implements Watcher {
     /** A watched access is about to happen on a vCPU. Answers whether it stops before its instruction. */
     readonly hit: (cpu: number, reason: StopReason) => boolean,
   ) {
-    const buffer = machine.around.memory.buffer, words = (WATCH_BYTES / 8) * MANY;
+    const buffer = machine.around.memory.buffer, words = (DEBUGGER_WATCHES * WATCH_BYTES) / 8;
     this.#ranges = machine.vcpus.map((_, n) => new BigUint64Array(buffer, vcpuBase(n) + WATCH_AREA, words));
   }
 
@@ -83,7 +83,8 @@ export class Watchpoints implements Watcher {
     this.#changed = false;
     const on = this.#points.size > 0, { mmus, interpreter } = this.machine;
     if (on || this.#applied) {
-      interpreter.watch(on ? this.#mostRanges() : 0);
+      const reads = [...this.#points.values()].some(({ kind }) => kind !== "write");
+      interpreter.watch(on ? this.#mostRanges() : 0, on && reads);
       for (const mmu of mmus) mmu.watcher = on ? this : undefined;
     }
     this.#applied = on;
@@ -91,7 +92,7 @@ export class Watchpoints implements Watcher {
   }
   #mostRanges(): number {
     const contexts = new Set([...this.#points.values()].map(({ context }) => context));
-    return [...contexts].every((context) => this.#merged(context).length <= FEW) ? FEW : MANY;
+    return Math.max(...[...contexts].map((context) => this.#merged(context).length));
   }
 
   /** A vCPU has come into another context: its ranges count from now on. */
@@ -101,19 +102,18 @@ export class Watchpoints implements Watcher {
     if (!this.#applied) return;
     const context = this.worlds.contextOf(cpu);
     this.#merged(context).forEach(({ start, end }, n) => {
-      words[n * 2] = start;
-      words[n * 2 + 1] = end - start;
+      words.set(watchWords(start, end - start < LONGEST ? end - start : LONGEST), (n * WATCH_BYTES) / 8);
     });
   }
   get active(): boolean {
     return this.#applied;
   }
-  /** At most MANY ranges that cover the watchpoints of a context: those closest together become one. */
+  /** At most DEBUGGER_WATCHES ranges that cover the watchpoints of a context: those closest together become one. */
   #merged(context: number): Range[] {
     const ranges = [...this.#points.values()].filter((p) => p.context === context)
       .map(({ address, length }) => ({ start: address & UNTAGGED, end: (address & UNTAGGED) + BigInt(length) }))
       .sort((a, b) => a.start < b.start ? -1 : 1);
-    while (ranges.length > MANY) {
+    while (ranges.length > DEBUGGER_WATCHES) {
       let best = 0;
       const gap = (n: number) => ranges[n + 1]!.start - ranges[n]!.end;
       for (let n = 1; n + 1 < ranges.length; n++) if (gap(n) < gap(best)) best = n;
