@@ -18,7 +18,7 @@ import {
   watchpointMatches,
   WATCHPOINTS,
 } from "../cpu/self_hosted_debug.ts";
-import { CONTINUE } from "../cpu/status.ts";
+import { CONTINUE, REFETCH } from "../cpu/status.ts";
 import { HALT } from "../cpu/vcpu.ts";
 import { RECORD_BYTES } from "../jit/frames.ts";
 import {
@@ -113,7 +113,8 @@ export class GuestDebug implements GuestWatcher {
     if (breakpointMatches(vcpu)) return breakpointException(vcpu);
     if (!this.#wanted(vcpu.state.pcLo, vcpu.state.pcHi) && ++this.#inVain >= IN_VAIN) {
       this.#disarm();
-      // The one that is about to be executed was emptied with the others.
+      // Execution may stay in this page, and the record of this instruction was emptied with the others.
+      if (this.#machine.mmus[vcpu.index]!.fetch() === 0) return REFETCH;
       this.#machine.code.handlerOf(record);
     }
     return CONTINUE;
@@ -131,7 +132,8 @@ export class GuestDebug implements GuestWatcher {
   /** Removes all marks; those that are wanted, and the debugger's, are made when their pages are fetched from. */
   #disarm(): void {
     this.#inVain = 0;
-    const { code, mmus, vcpus } = this.#machine;
+    const { code, interpreter, mmus, vcpus } = this.#machine;
+    interpreter.onMarkedByGuest = undefined;
     code.unmark();
     for (const mmu of mmus) {
       mmu.guestFetched = undefined;
