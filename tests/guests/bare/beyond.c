@@ -264,6 +264,87 @@ static void exception_entry(void) {
     expect("MSR DAIFSet, #15 at EL0, UMA 0", &outcome, 1, 0x400, 0x620cd3fe, 0, ANY);
 }
 
+/* Self-hosted debug: the OS lock, contexts without an address, VMIDs, what atomic instructions and DC IVAC are. */
+SNIPPET(three_nops, "nop; nop; nop");
+SNIPPET(enter_context, "nop; msr contextidr_el1, x1; isb; nop; nop");
+SNIPPET(add_atomically, ".inst 0xf8220020"); /* LDADD X2, X0, [X1] */
+SNIPPET(store_exclusively, "ldxr x0, [x2]; stxr w0, x3, [x1]");
+SNIPPET(invalidate, "dc ivac, x1");
+
+static void debug(uint64_t mdscr, uint64_t bvr0, uint64_t bcr0, uint64_t bvr5, uint64_t bcr5, uint64_t wcr3) {
+    WRITE(OSLAR_EL1, 0);
+    WRITE(MDSCR_EL1, mdscr);
+    WRITE(DBGBVR0_EL1, bvr0);
+    WRITE(DBGBCR0_EL1, bcr0);
+    WRITE(DBGBVR5_EL1, bvr5);
+    WRITE(DBGBCR5_EL1, bcr5);
+    WRITE(DBGWCR3_EL1, wcr3);
+    isb();
+}
+
+static void self_hosted_debug(void) {
+    static const uint64_t SS = 1, KDE = BIT(13), MDE = BIT(15), SPSR_SS = BIT(21), EL10 = 0x1e7;
+    static const uint64_t LINK5 = 5 << 16 | 1 << 20, LOADS = 0x1fef, STORES = 0x1ff7, BOTH = 0x1fff;
+    uint64_t page = planted_page(4096), word = page + 64;
+    struct outcome outcome;
+
+    section("self-hosted debug");
+    WRITE(DBGWVR3_EL1, word);
+    debug(MDE | KDE, (uintptr_t)three_nops + 4, EL10, 0, 0, BOTH);
+    outcome = run(PSTATE_EL0, three_nops);
+    expect("breakpoint", &outcome, 1, 0x400, 0xc2000022, 4, ANY);
+    WRITE(OSLAR_EL1, 1);
+    outcome = run(PSTATE_EL0, three_nops);
+    expect_value("OS lock, breakpoint", &outcome, ANY);
+    outcome = run_with(PSTATE_EL0, load_x1, 0, word, 0);
+    expect_value("OS lock, watchpoint", &outcome, ANY);
+    WRITE(MDSCR_EL1, SS | KDE);
+    outcome = run(PSTATE_EL0 | SPSR_SS, three_nops);
+    expect_value("OS lock, step", &outcome, ANY);
+
+    debug(MDE | KDE, 0, 0, 0x55, EL10 | 2 << 20, 0);
+    WRITE(CONTEXTIDR_EL1, 0x55);
+    outcome = run(PSTATE_EL0, three_nops);
+    expect("a context alone: its first instruction", &outcome, 1, 0x400, 0xc2000022, 0, ANY);
+    WRITE(CONTEXTIDR_EL1, 0x54);
+    outcome = run(PSTATE_EL0, three_nops);
+    expect_value("a context alone: another", &outcome, ANY);
+    outcome = run_with(PSTATE_EL1H, enter_context, 0, 0x55, 0);
+    expect("a context alone: entered", &outcome, 1, 0x200, 0xc6000022, ANY, ANY);
+    WRITE(CONTEXTIDR_EL1, 0);
+
+    debug(MDE | KDE, (uintptr_t)three_nops + 8, EL10 | LINK5, UINT64_C(7) << 32, EL10 | 9 << 20, 0);
+    WRITE(VTTBR_EL2, UINT64_C(7) << 48);
+    isb();
+    outcome = run(PSTATE_EL1H, three_nops);
+    expect("linked to a VMID: the same", &outcome, 1, 0x200, 0xc6000022, 8, ANY);
+    WRITE(VTTBR_EL2, UINT64_C(6) << 48);
+    isb();
+    outcome = run(PSTATE_EL1H, three_nops);
+    expect_value("linked to a VMID: another", &outcome, ANY);
+    WRITE(VTTBR_EL2, 0);
+
+    debug(MDE | KDE, 0, 0, 0, 0, LOADS);
+    outcome = run_with(PSTATE_EL0, store_exclusively, 0, word, word - 64);
+    expect_value("STXR is no load", &outcome, ANY);
+    debug(MDE | KDE, 0, 0, 0, 0, STORES);
+    outcome = run_with(PSTATE_EL0, store_exclusively, 0, word, word);
+    expect("STXR is a store", &outcome, 1, 0x400, 0xd2000062, 4, word);
+    outcome = run_with(PSTATE_EL1H, invalidate, 0, word, 0);
+    expect("DC IVAC is a store", &outcome, 1, 0x200, 0xd6000162, 0, word);
+    if (cpu_has_lse()) {
+        outcome = run_with(PSTATE_EL0, add_atomically, 0, word, 0);
+        expect("LDADD, stores watched", &outcome, 1, 0x400, 0xd2000062, 0, word);
+        debug(MDE | KDE, 0, 0, 0, 0, LOADS);
+        outcome = run_with(PSTATE_EL0, add_atomically, 0, word, 0);
+        expect("LDADD, loads watched", &outcome, 1, 0x400, 0xd2000022, 0, word);
+        debug(MDE | KDE, 0, 0, 0, 0, BOTH);
+        outcome = run_with(PSTATE_EL0, add_atomically, 0, word, 0);
+        expect("LDADD, both watched", &outcome, 1, 0x400, 0xd2000022, 0, word);
+    }
+    debug(0, 0, 0, 0, 0, 0);
+}
+
 void program(void) {
     world_reset();
     exception_entry();
@@ -273,4 +354,5 @@ void program(void) {
     waits();
     blocks();
     others();
+    self_hosted_debug();
 }
