@@ -51,6 +51,13 @@ build_two_guests() {
     link hyp lib/machine.ld two_guests/two_guests.elf
 }
 
+build_smp() {
+    for source in lib/start.S lib/print.c lib/pl011.c lib/memory.c lib/tables.c lib/gic.c smp/smp.c repeat/entry.S; do
+        compile smp $source -mgeneral-regs-only
+    done
+    link smp lib/machine.ld smp/smp.elf
+}
+
 build_repeat() {
     for source in lib/start.S lib/print.c lib/pl011.c lib/memory.c lib/tables.c lib/gic.c repeat/repeat.c repeat/entry.S; do
         compile repeat $source -mgeneral-regs-only
@@ -60,6 +67,7 @@ build_repeat() {
 
 build_two_guests
 build_repeat
+build_smp
 if [ -d bare ] && ls bare/*.c >/dev/null 2>&1; then
     . ./bare/build.inc
 fi
