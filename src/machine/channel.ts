@@ -136,14 +136,19 @@ export class Channel {
     this.daemonBell.ring();
   }
 
-  /** Machine: all of `data`, waiting for room until `givesUp`. */
-  writeWhole(ring: ByteRing, data: Uint8Array, givesUp: () => boolean = () => false): void {
+  /** Machine: all of `data`, waiting for room until `givesUp`; rings at the end if the daemon is `unheard` of. */
+  writeWhole(
+    ring: ByteRing,
+    data: Uint8Array,
+    givesUp: () => boolean = () => false,
+    unheard: () => boolean = () => true,
+  ): void {
     for (let rest = data.subarray(ring.write(data)); rest.length > 0; rest = rest.subarray(ring.write(rest))) {
       this.daemonBell.ring();
       if (givesUp()) return;
       this.machineBell.wait(() => ring.space === 0 && !givesUp(), 1000);
     }
-    this.daemonBell.ring();
+    if (unheard()) this.daemonBell.ring();
   }
 
   /** Machine: whether the daemon wants it to end. */

@@ -10,7 +10,7 @@ import { HOST_MAP } from "../memory/host_map.ts";
 import { ByteRing } from "../base/ring.ts";
 import { Channel } from "./channel.ts";
 import type { MachineConfig, RtcConfig, StartMessage, WorkerMessage } from "./config.ts";
-import { COMMAND_RING, REPLY_RING } from "./debug/area.ts";
+import { COMMAND_RING, LOOKING, REPLY_RING } from "./debug/area.ts";
 import { DebugControl } from "./debug/control.ts";
 import { MachinePort } from "./debug/port.ts";
 import { decodeInput } from "./input_code.ts";
@@ -74,11 +74,17 @@ function serialBackend(config: MachineConfig, channel: Channel, gate: InputGate)
 function attachDebugger(runner: Runner, channel: Channel): void {
   const { machine } = runner, control = new DebugControl(machine);
   const commands = new ByteRing(channel.buffer, COMMAND_RING.base, COMMAND_RING.size);
+  const looking = new Int32Array(channel.buffer, LOOKING, 2);
   const replies = new ByteRing(channel.buffer, REPLY_RING.base, REPLY_RING.size);
   const port = new MachinePort(
     control,
     commands,
-    (bytes) => channel.writeWhole(replies, bytes, () => channel.quitting),
+    (bytes) => channel.writeWhole(replies, bytes, () => channel.quitting, () => {
+      if (Atomics.load(looking, 0) === 0) return true;
+      Atomics.add(looking, 1, 1);
+      Atomics.notify(looking, 1);
+      return false;
+    }),
   );
   control.run = runner;
   runner.debugger = { runSlice: () => control.runSlice(), service: () => port.service() };

@@ -20,6 +20,8 @@ const HEADER = struct("debug header", {
   worlds: "u32",
   /** Changes with every appearance and disappearance. */
   changes: "u32",
+  /** 1 while the daemon sleeps for an answer and needs no bell, and what it sleeps on. */
+  looking: "i32[2]",
   hasEl2: "u32",
 });
 
@@ -80,6 +82,8 @@ assert(
   "the saved registers fit their place",
 );
 
+/** Where the words `looking` lie. */
+export const LOOKING: number = HOST_MAP.debug.base + HEADER.offset.looking;
 /** Ranges of the rings for messages. */
 export const COMMAND_RING = { base: HOST_MAP.debug.base + AT.commands, size: COMMAND_BYTES } as const;
 export const REPLY_RING = { base: HOST_MAP.debug.base + AT.replies, size: REPLY_BYTES } as const;
@@ -125,7 +129,7 @@ export class DebugArea {
   /** Forgets all. */
   clear(): void {
     const { base } = HOST_MAP.debug;
-    new Uint8Array(this.buffer, base, AT.commands).fill(0);
+    for (const { bytes } of this.contexts) bytes.fill(0);
     for (let n = 0; n < MAX_WORLDS; n++) {
       if (n < this.cpus || this.#worlds[n] !== undefined) this.world(n).bytes.fill(0);
     }

@@ -7,7 +7,7 @@ import { type GdbServer, startGdbServer } from "../../../gdbstub/server.ts";
 import { type Channel, REQUEST } from "../channel.ts";
 import { featuresLeftOut, type MachineConfig, type MachineImages, type SymbolFile } from "../config.ts";
 import { DEMO_SYMBOLS } from "../images.ts";
-import { COMMAND_RING, REPLY_RING } from "./area.ts";
+import { COMMAND_RING, LOOKING, REPLY_RING } from "./area.ts";
 import { DaemonPort } from "./port.ts";
 import { isElf, SymbolFiles } from "./symbols.ts";
 import { MachineTarget } from "./target.ts";
@@ -43,6 +43,7 @@ export async function serveDebugger(
   const port = new DaemonPort(
     new ByteRing(buffer, REPLY_RING.base, REPLY_RING.size),
     new ByteRing(buffer, COMMAND_RING.base, COMMAND_RING.size),
+    new Int32Array(buffer, LOOKING, 2),
     () => channel.request(REQUEST.DEBUG),
   );
   const target = new MachineTarget({

@@ -7,23 +7,35 @@ import { Refusal } from "../../../gdbstub/target.ts";
 
 const encoder = new TextEncoder(), decoder = new TextDecoder();
 
+/** What JSON has no form for. */
+function marked(_: string, item: unknown): unknown {
+  if (typeof item === "bigint") return { $n: item.toString(16) };
+  if (item instanceof Uint8Array) return { $b: toHex(item) };
+  if (item instanceof Refusal) return { $r: item.text, errno: item.errno };
+  return item;
+}
+function unmarked(_: string, item: Record<string, unknown> | null): unknown {
+  if (typeof item !== "object" || item === null) return item;
+  if (typeof item["$n"] === "string") return BigInt(`0x${item["$n"]}`);
+  if (typeof item["$b"] === "string") return fromHex(encoder.encode(item["$b"]));
+  if (typeof item["$r"] === "string") return new Refusal(item["$r"], item["errno"] as number);
+  return item;
+}
+/** Whether JSON has all of it as it is, which makes most messages cheap. */
+function isPlain(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return typeof value !== "bigint";
+  if (value instanceof Uint8Array || value instanceof Refusal) return false;
+  for (const key in value) if (!isPlain((value as Record<string, unknown>)[key])) return false;
+  return true;
+}
+
 export function encode(value: unknown): Uint8Array<ArrayBuffer> {
-  return encoder.encode(JSON.stringify(value, (_, item) => {
-    if (typeof item === "bigint") return { $n: item.toString(16) };
-    if (item instanceof Uint8Array) return { $b: toHex(item) };
-    if (item instanceof Refusal) return { $r: item.text, errno: item.errno };
-    return item;
-  }));
+  return encoder.encode(isPlain(value) ? JSON.stringify(value) : JSON.stringify(value, marked));
 }
 
 export function decode(bytes: Uint8Array): unknown {
-  return JSON.parse(decoder.decode(bytes), (_, item) => {
-    if (typeof item !== "object" || item === null) return item;
-    if (typeof item.$n === "string") return BigInt(`0x${item.$n}`);
-    if (typeof item.$b === "string") return fromHex(encoder.encode(item.$b));
-    if (typeof item.$r === "string") return new Refusal(item.$r, item.errno);
-    return item;
-  });
+  const text = decoder.decode(bytes);
+  return text.includes('"$') ? JSON.parse(text, unmarked) : JSON.parse(text);
 }
 
 const LENGTH_BYTES = 4;

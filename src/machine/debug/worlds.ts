@@ -47,6 +47,7 @@ export class Worlds {
     const { area, vcpus } = this, gone = area.places().map((n) => area.contexts[n]!.id).filter((id) => id > 1);
     area.clear();
     area.header.contexts = 1;
+    area.header.changes++;
     area.header.worlds = vcpus.length;
     area.header.hasEl2 = vcpus[0]!.hasEl2 ? 1 : 0;
     const own = area.contexts[0]!;
