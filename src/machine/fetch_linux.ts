@@ -28,7 +28,7 @@ interface Manifest {
   readonly sha256: { readonly [file: string]: string };
 }
 /** Counted up when the initramfs that we pack changes. */
-const FORMAT = 5;
+const FORMAT = 6;
 const FILES = ["Image", "initrd.cpio", "xen"] as const;
 
 function cacheDirectory(): string {
@@ -142,6 +142,19 @@ wait $!
 poweroff -f
 `;
 
+/** What udhcpc does with the address that it was given. */
+const LEASE = `#!/bin/sh
+case $1 in
+deconfig) ip addr flush dev $interface; ip link set $interface up ;;
+bound|renew)
+  ip addr flush dev $interface
+  ip addr add $ip/\${mask:-24} dev $interface
+  for each in $router; do ip route add default via $each; done
+  for each in $dns; do echo nameserver $each; done > /etc/resolv.conf
+  ;;
+esac
+`;
+
 /** Drivers by the type of device that they are for, each behind what it needs. */
 const DRIVERS: Readonly<Record<number, readonly string[]>> = {
   1: ["failover", "net_failover", "virtio_net"],
@@ -177,7 +190,7 @@ export function packInitramfs(
   busybox: Uint8Array,
   modules: ReadonlyMap<string, Uint8Array>,
 ): Uint8Array<ArrayBuffer> {
-  const directories = ["bin", "dev", "proc", "root", "sys", "tmp", "etc", "lib", "lib/modules"];
+  const directories = ["bin", "dev", "proc", "root", "sys", "tmp", "etc", "etc/udhcpc", "lib", "lib/modules"];
   const text = (content: string) => new TextEncoder().encode(content);
   return packCpio([
     ...directories.map((path) => ({ kind: "directory", path }) as const),
@@ -188,6 +201,7 @@ export function packInitramfs(
       ({ kind: "file", path: `lib/modules/${path.split("/").at(-1)}`, data, mode: 0o644 }) as const
     ),
     { kind: "file", path: "etc/modules", data: text(LOAD_MODULES), mode: 0o644 },
+    { kind: "file", path: "etc/udhcpc/default.script", data: text(LEASE), mode: 0o755 },
     { kind: "file", path: "init", data: text(INIT), mode: 0o755 },
   ]);
 }

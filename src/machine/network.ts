@@ -3,6 +3,7 @@
 
 import type { Warn } from "../../devices/host/character.ts";
 import { StreamNet } from "../../devices/host/net_stream.ts";
+import { UserNetEnd } from "../../devices/host/net_user.ts";
 import type { NetworkEnd, PortSide } from "../../devices/net/end.ts";
 import type { InputGate } from "../../devices/net/input.ts";
 import { createPortMemory, type NetBackend, NetPort, PortBackend } from "../../devices/net/port.ts";
@@ -91,6 +92,8 @@ export class Networks {
         if (backend.server) warn(`listening on ${end.name.replace(/^stream:/, "")}`);
         return end;
       }
+      case "user":
+        return await UserNetEnd.open(side, backend, sharedNowMs, warn);
       default:
         throw new HostError(`cannot open a network of kind ${backend.kind}: not implemented yet`);
     }

@@ -54,3 +54,9 @@ export class Guest {
     await this.#run.end(0);
   }
 }
+
+/** A TCP port of the loopback that nobody listens on now. */
+export function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { type Machine, QEMU, VITRINE } from "../../bench/machines.ts";
 import { hasQemu } from "../system/machine.ts";
-import { Guest, linux } from "./guest.ts";
+import { freePort, Guest, linux } from "./guest.ts";
 
 const files = await linux(), qemu = await hasQemu();
 
@@ -67,8 +67,3 @@ Deno.test({
     );
   },
 });
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}

@@ -1,0 +1,471 @@
+// One TCP connection between the guest and a socket of the host, RFC 9293, with window scaling (RFC 7323), in both
+// directions no faster than the slower side: the guest is given a window for what the host's socket has not taken yet, and
+// the host's socket is read only when there is room for what the guest has not acknowledged. The way to the guest loses
+// nothing, but the guest may: segments are sent again after a time, or when it says thrice what it misses. What comes out
+// of order is dropped, and asked for again. Left out: selective acknowledgements, timestamps, urgent data, congestion
+// control other than after a loss.
+
+import { foldChecksum, GSO, NET_FLAG, NET_HEADER, NET_HEADER_BYTES, sum16 } from "../offload.ts";
+import { ByteQueue } from "./byte_queue.ts";
+import type { HostTcp } from "./host.ts";
+import { get16, get32, PROTOCOL, pseudoSum, put16, put32, TCP_BYTES, TRANSPORT_AT } from "./packet.ts";
+
+export const FLAG = { FIN: 1, SYN: 2, RST: 4, PSH: 8, ACK: 16 } as const;
+
+/** A segment from the guest. */
+export interface Segment {
+  readonly fromPort: number;
+  readonly toPort: number;
+  readonly sequence: number;
+  readonly acknowledged: number;
+  readonly flags: number;
+  readonly window: number;
+  readonly data: Uint8Array;
+  /** Maximum segment size and window scale, from options; -1 for none. */
+  readonly mss: number;
+  readonly scale: number;
+}
+
+/** Reads a segment; null when it is not sound. The caller has checked the checksum. */
+export function readSegment(bytes: Uint8Array): Segment | null {
+  if (bytes.length < TCP_BYTES) return null;
+  const headerBytes = (bytes[12]! >>> 4) * 4;
+  if (headerBytes < TCP_BYTES || headerBytes > bytes.length) return null;
+  let mss = -1, scale = -1;
+  for (let at = TCP_BYTES; at < headerBytes;) {
+    const kind = bytes[at]!, length = kind === 1 ? 1 : bytes[at + 1] ?? 0;
+    if (kind === 0 || length < 1 || (kind !== 1 && length < 2) || at + length > headerBytes) break;
+    if (kind === 2 && length === 4) mss = get16(bytes, at + 2);
+    if (kind === 3 && length === 3) scale = Math.min(bytes[at + 2]!, 14);
+    at += length;
+  }
+  return {
+    fromPort: get16(bytes, 0),
+    toPort: get16(bytes, 2),
+    sequence: get32(bytes, 4),
+    acknowledged: get32(bytes, 8),
+    flags: bytes[13]!,
+    window: get16(bytes, 14),
+    data: bytes.subarray(headerBytes),
+    mss,
+    scale,
+  };
+}
+
+/** Both ends, as the guest sees them. */
+export interface Ends {
+  readonly guestIp: number;
+  readonly guestPort: number;
+  readonly peerIp: number;
+  readonly peerPort: number;
+}
+
+/** What a connection needs of the network that it is in. */
+export interface TcpOwner {
+  /** A place for a frame with `bytes` behind the IP header, both headers written; null when there is no way now. */
+  beginFrame(ends: Ends, bytes: number): Uint8Array | null;
+  commitFrame(frame: Uint8Array): void;
+  readonly takesChecksums: boolean;
+  readonly takesSegments: boolean;
+  /** Whether everything that was sent has been taken by the guest. */
+  readonly drained: boolean;
+  nowMs(): number;
+  random32(): number;
+  /** The connection has something to send, or its state changed outside of a call from the network. */
+  ready(connection: TcpConnection): void;
+  ended(connection: TcpConnection): void;
+}
+
+const BUFFER_BYTES = 256 * 1024;
+/** The guest's window is a multiple of this many bytes. */
+const OUR_SCALE = 4;
+/** An Ethernet of 1500 bytes. */
+const OUR_MSS = 1460, SMALLEST_MSS = 64, DEFAULT_MSS = 536;
+/** An IP packet has 65535 bytes. */
+const LARGEST_SEGMENT = 65535 - 20 - TCP_BYTES;
+const FIRST_TIMEOUT_MS = 1000, LONGEST_TIMEOUT_MS = 30_000, MOST_TIMEOUTS = 8;
+/** Room that makes a read of the host's socket worth while. */
+const READ_AT_LEAST = 4096;
+
+/** a − b, for sequence numbers that are near each other. */
+const distance = (a: number, b: number): number => (a - b) | 0;
+
+type State = "connecting" | "synSent" | "synReceived" | "open" | "closed";
+
+export class TcpConnection {
+  state: State;
+  /** When the network is to call `timeout`; Infinity for never. */
+  deadlineMs = Infinity;
+  readonly #host: { tcp: HostTcp | null } = { tcp: null };
+  /** From the host to the guest: not acknowledged yet, from #una on. */
+  readonly #out = new ByteQueue(BUFFER_BYTES);
+  /** From the guest to the host: not taken yet. */
+  readonly #in = new ByteQueue(BUFFER_BYTES);
+  /** Sequence numbers of what we send: first not acknowledged, next, and highest that was sent. */
+  #una: number;
+  #next: number;
+  #highest: number;
+  #window = 0;
+  #peerScale = 0;
+  #ourScale = 0;
+  #mss = DEFAULT_MSS;
+  /** What may be in flight after a loss. */
+  #congestion = Infinity;
+  #duplicates = 0;
+  #timeouts = 0;
+  #received = 0;
+  /** The end of the window that the guest was told. */
+  #promised = 0;
+  #mustAcknowledge = false;
+  #reading = false;
+  #writing = false;
+  /** The host has ended its direction; our FIN was sent (it stands behind all data). */
+  #hostEnded = false;
+  #finSent = false;
+  /** The guest has ended its direction; that was passed on. */
+  #guestEnded = false;
+  #endPassedOn = false;
+
+  /** `syn` is the guest's, or null when the host begins. */
+  constructor(private readonly owner: TcpOwner, readonly ends: Ends, syn: Segment | null) {
+    this.#una = this.#next = this.#highest = owner.random32();
+    this.state = syn === null ? "synSent" : "connecting";
+    if (syn !== null) this.#takeSyn(syn);
+  }
+
+  #takeSyn({ sequence, mss, scale, window }: Segment): void {
+    this.#received = (sequence + 1) >>> 0;
+    if (mss >= 0) this.#mss = Math.max(SMALLEST_MSS, Math.min(mss, OUR_MSS));
+    this.#peerScale = Math.max(0, scale);
+    this.#ourScale = scale >= 0 ? OUR_SCALE : 0;
+    this.#window = window;
+  }
+
+  /** The host's socket is connected. */
+  connected(tcp: HostTcp): void {
+    if (this.state === "closed") return tcp.close();
+    this.#host.tcp = tcp;
+    if (this.state === "connecting") this.state = "synReceived";
+    this.owner.ready(this);
+  }
+
+  /** Takes a segment from the guest. */
+  segment(segment: Segment): void {
+    const { flags } = segment;
+    if (this.state === "closed" || this.state === "connecting") {
+      if ((flags & FLAG.RST) !== 0 && distance(segment.sequence, this.#received) === 0) this.#close();
+      return;
+    }
+    if (this.state === "synSent") return this.#answerToSyn(segment);
+    const offset = distance(segment.sequence, this.#received);
+    if ((flags & FLAG.RST) !== 0) {
+      // RFC 5961: an exact one; others are answered, and a peer that meant it sends the exact one.
+      if (offset === 0) this.#close();
+      else this.#mustAcknowledge = true;
+      return this.owner.ready(this);
+    }
+    if ((flags & FLAG.SYN) !== 0) {
+      // The same one again: our answer was lost.
+      if (this.state === "synReceived") this.#next = this.#una;
+      else this.#mustAcknowledge = true;
+      return this.owner.ready(this);
+    }
+    if ((flags & FLAG.ACK) === 0) return;
+    if (!this.#takeAcknowledgement(segment)) return this.owner.ready(this);
+    this.#takeData(segment, offset);
+    this.#readHost();
+    this.owner.ready(this);
+    this.#checkEnd();
+  }
+
+  #answerToSyn(segment: Segment): void {
+    const { flags, acknowledged } = segment;
+    if ((flags & FLAG.ACK) === 0 || distance(acknowledged, this.#una) !== 1) return;
+    if ((flags & FLAG.RST) !== 0) return this.#close();
+    if ((flags & FLAG.SYN) === 0) return;
+    this.#takeSyn(segment);
+    this.#una = this.#next = this.#highest = acknowledged;
+    this.state = "open";
+    this.#stopTimer();
+    this.#mustAcknowledge = true;
+    this.#readHost();
+    this.owner.ready(this);
+  }
+
+  /** False when the segment is of no use. */
+  #takeAcknowledgement({ acknowledged, window, flags, data }: Segment): boolean {
+    const fresh = distance(acknowledged, this.#una);
+    if (fresh < 0) return true;
+    if (distance(acknowledged, this.#highest) > 0) {
+      this.#mustAcknowledge = true;
+      return false;
+    }
+    const scaled = window << this.#peerScale;
+    if (fresh > 0) {
+      let bytes = fresh;
+      if (this.state === "synReceived") {
+        this.state = "open";
+        bytes--;
+      }
+      // The last number may be that of our FIN.
+      this.#out.drop(Math.min(bytes, this.#out.length));
+      this.#una = acknowledged;
+      if (distance(this.#next, this.#una) < 0) this.#next = this.#una;
+      if (this.#congestion !== Infinity) this.#congestion += this.#mss;
+      if (this.#congestion > BUFFER_BYTES) this.#congestion = Infinity;
+      this.#duplicates = this.#timeouts = 0;
+      if (this.#una === this.#highest) this.#stopTimer();
+      else this.#startTimer();
+    } else if (
+      data.length === 0 && scaled === this.#window && (flags & FLAG.FIN) === 0 && this.#una !== this.#highest
+    ) {
+      // The third time the guest says the same, it misses something.
+      if (++this.#duplicates === 3) this.#sendAgain(4 * this.#mss);
+    }
+    this.#window = scaled;
+    return true;
+  }
+
+  #takeData({ data, flags }: Segment, offset: number): void {
+    const fin = (flags & FLAG.FIN) !== 0;
+    if (data.length === 0 && !fin) {
+      // A probe for whether we are alive has an old sequence number.
+      if (offset < 0) this.#mustAcknowledge = true;
+      return;
+    }
+    this.#mustAcknowledge = true;
+    if (offset > 0 || -offset > data.length || this.#guestEnded) return;
+    const fresh = data.subarray(-offset);
+    const taken = this.#in.put(fresh);
+    this.#received = (this.#received + taken) >>> 0;
+    if (fin && taken === fresh.length) {
+      this.#received = (this.#received + 1) >>> 0;
+      this.#guestEnded = true;
+    }
+    this.#writeHost();
+  }
+
+  /** Sends what can be sent: data, an answer, or nothing. False when there was no room for it. */
+  send(): boolean {
+    switch (this.state) {
+      case "closed":
+      case "connecting":
+        return true;
+      case "synSent":
+      case "synReceived":
+        return this.#next !== this.#una || this.#sendSyn();
+    }
+    for (;;) {
+      const sent = distance(this.#next, this.#una), left = this.#out.length - sent;
+      const window = Math.min(this.#window, this.#congestion), room = window - sent;
+      const most = this.owner.takesSegments ? LARGEST_SEGMENT - LARGEST_SEGMENT % this.#mss : this.#mss;
+      const count = Math.min(left, room, most);
+      // Small pieces wait for what is in flight, so that a window that opens slowly does not make many of them.
+      const silly = count < left && count < this.#mss && sent > 0;
+      if (count > 0 && !silly) {
+        if (!this.#sendData(sent, count)) return false;
+        continue;
+      }
+      if (this.#hostEnded && !this.#finSent && left <= 0 && room >= 0) {
+        if (!this.#emit(FLAG.FIN | FLAG.ACK, this.#next, 0)) return false;
+        this.#finSent = true;
+        this.#next = (this.#next + 1) >>> 0;
+        this.#advance();
+        continue;
+      }
+      // The guest has no room: the timer asks it from time to time.
+      if (left > 0 && this.#una === this.#highest && this.deadlineMs === Infinity) this.#startTimer();
+      if (this.#mustAcknowledge || this.#windowGrew()) return this.#emit(FLAG.ACK, this.#next, 0);
+      return true;
+    }
+  }
+
+  #sendData(offset: number, count: number): boolean {
+    const last = offset + count === this.#out.length;
+    if (!this.#emit(FLAG.ACK | (last ? FLAG.PSH : 0), this.#next, count, offset)) return false;
+    this.#next = (this.#next + count) >>> 0;
+    this.#advance();
+    return true;
+  }
+
+  #sendSyn(): boolean {
+    const flags = this.state === "synSent" ? FLAG.SYN : FLAG.SYN | FLAG.ACK;
+    if (!this.#emit(flags, this.#una, 0)) return false;
+    this.#next = (this.#una + 1) >>> 0;
+    this.#advance();
+    return true;
+  }
+
+  /** Something was sent that is to be acknowledged. */
+  #advance(): void {
+    if (distance(this.#next, this.#highest) > 0) this.#highest = this.#next;
+    if (this.deadlineMs === Infinity) this.#startTimer();
+  }
+
+  /** Sends one segment with `count` bytes from `offset` of the outgoing ones. */
+  #emit(flags: number, sequence: number, count: number, offset = 0): boolean {
+    const syn = (flags & FLAG.SYN) !== 0, { owner, ends } = this;
+    const headerBytes = TCP_BYTES + (syn ? 8 : 0), record = owner.beginFrame(ends, headerBytes + count);
+    if (record === null) return false;
+    const frame = record.subarray(NET_HEADER_BYTES), at = TRANSPORT_AT;
+    put16(frame, at, ends.peerPort);
+    put16(frame, at + 2, ends.guestPort);
+    put32(frame, at + 4, sequence);
+    put32(frame, at + 8, (flags & FLAG.ACK) !== 0 ? this.#received : 0);
+    frame[at + 12] = headerBytes << 2;
+    frame[at + 13] = flags;
+    const window = syn ? 65535 : Math.min(65535, this.#in.space >>> this.#ourScale);
+    put16(frame, at + 14, window);
+    put32(frame, at + 16, 0);
+    if (syn) {
+      this.#promised = (this.#received + 65535) >>> 0;
+      put32(frame, at + 20, 0x0204_0000 | OUR_MSS);
+      // Without an offer of the guest's in its SYN, ours must not be in the answer: no-operations instead.
+      const scale = this.state === "synSent" || this.#ourScale > 0;
+      put32(frame, at + 24, scale ? 0x0103_0300 | OUR_SCALE : 0x0101_0101);
+    } else {
+      this.#promised = (this.#received + (window << this.#ourScale)) >>> 0;
+      this.#mustAcknowledge = false;
+    }
+    if (count > 0) this.#out.copy(offset, frame.subarray(at + headerBytes));
+    this.#finishChecksum(record, frame, headerBytes, count);
+    owner.commitFrame(record);
+    return true;
+  }
+
+  #finishChecksum(record: Uint8Array, frame: Uint8Array, headerBytes: number, count: number): void {
+    const { peerIp, guestIp } = this.ends, at = TRANSPORT_AT;
+    const pseudo = pseudoSum(peerIp, guestIp, PROTOCOL.TCP, headerBytes + count);
+    if (!this.owner.takesChecksums) {
+      put16(frame, at + 16, foldChecksum(sum16(frame, at, frame.length, pseudo)));
+      return;
+    }
+    put16(frame, at + 16, ~foldChecksum(pseudo) & 0xffff);
+    const view = new DataView(record.buffer, record.byteOffset, NET_HEADER_BYTES);
+    record[NET_HEADER.flags] = NET_FLAG.NEEDS_CSUM;
+    view.setUint16(NET_HEADER.csumStart, at, true);
+    view.setUint16(NET_HEADER.csumOffset, 16, true);
+    if (count <= this.#mss) return;
+    record[NET_HEADER.gsoType] = GSO.TCPV4;
+    view.setUint16(NET_HEADER.gsoSize, this.#mss, true);
+    view.setUint16(NET_HEADER.hdrLen, at + headerBytes, true);
+  }
+
+  /** Whether the window is so much larger than what the guest knows that it should be told. */
+  #windowGrew(): boolean {
+    const known = distance(this.#promised, this.#received);
+    const now = Math.min(65535, this.#in.space >>> this.#ourScale) << this.#ourScale;
+    return !this.#guestEnded && now - known >= Math.min(BUFFER_BYTES / 2, Math.max(2 * OUR_MSS, known));
+  }
+
+  /** The network: `deadlineMs` has passed. */
+  timeout(): void {
+    this.deadlineMs = Infinity;
+    if (this.state === "closed") return;
+    // What is still on its way is not lost, however long the guest takes.
+    if (!this.owner.drained) return this.#startTimer();
+    this.#timeouts++;
+    if (this.state === "open" && this.#window === 0 && this.#out.length > 0) this.#probe();
+    else if (this.#timeouts > MOST_TIMEOUTS) return this.abort();
+    else if (this.#una !== this.#highest) this.#sendAgain(this.#mss);
+    else this.#timeouts = 0;
+    if (this.#una !== this.#highest || this.#timeouts > 0) this.#startTimer();
+    this.owner.ready(this);
+  }
+
+  /** One byte beyond the window, which the guest answers with its window. */
+  #probe(): void {
+    if (!this.#emit(FLAG.ACK, this.#una, 1)) return;
+    const end = (this.#una + 1) >>> 0;
+    if (distance(end, this.#highest) > 0) this.#highest = end;
+  }
+
+  /** The network: what was sent so far has got lost. */
+  lost(): void {
+    if (this.#una !== this.#highest) this.#sendAgain(Infinity);
+  }
+
+  /** Goes back to what was not acknowledged, `most` bytes at once. */
+  #sendAgain(most: number): void {
+    this.#next = this.#una;
+    this.#finSent = false;
+    this.#congestion = most;
+    this.owner.ready(this);
+  }
+
+  #startTimer(): void {
+    const ms = Math.min(FIRST_TIMEOUT_MS * 2 ** Math.min(this.#timeouts, 10), LONGEST_TIMEOUT_MS);
+    this.deadlineMs = this.owner.nowMs() + ms;
+  }
+  #stopTimer(): void {
+    this.deadlineMs = Infinity;
+  }
+
+  /** Reads from the host while there is room. */
+  #readHost(): void {
+    const { tcp } = this.#host;
+    if (tcp === null || this.#reading || this.#hostEnded || this.state !== "open") return;
+    if (this.#out.space < READ_AT_LEAST) return;
+    this.#reading = true;
+    tcp.read(this.#out.free()).then((count) => {
+      this.#reading = false;
+      if (this.state === "closed") return;
+      if (count === null) this.#hostEnded = true;
+      else this.#out.added(count);
+      this.owner.ready(this);
+      this.#readHost();
+    }, () => this.abort());
+  }
+
+  /** Writes to the host what the guest has sent, then the end of it. */
+  #writeHost(): void {
+    const { tcp } = this.#host;
+    if (tcp === null || this.#writing || this.state === "closed") return;
+    if (this.#in.length > 0) {
+      this.#writing = true;
+      tcp.write(this.#in.first()).then((count) => {
+        this.#writing = false;
+        if (this.state === "closed") return;
+        this.#in.drop(count);
+        this.owner.ready(this);
+        this.#writeHost();
+      }, () => this.abort());
+    } else if (this.#guestEnded && !this.#endPassedOn) {
+      this.#endPassedOn = true;
+      // A peer that is gone says so where it is read.
+      tcp.closeWrite().catch(() => {}).then(() => this.#checkEnd());
+    }
+  }
+
+  /** Both directions have ended, and both sides know. */
+  #checkEnd(): void {
+    const finAcknowledged = this.#finSent && this.#una === this.#highest && this.#out.length === 0;
+    if (this.state === "open" && finAcknowledged && this.#guestEnded && this.#endPassedOn && !this.#mustAcknowledge) {
+      this.#close();
+    }
+  }
+  /** The network: after `send`. */
+  sent(): void {
+    this.#checkEnd();
+  }
+
+  /** Breaks the connection off, on both sides. */
+  abort(): void {
+    if (this.state === "closed") return;
+    // Best effort: a guest that does not hear of it is told when it sends something.
+    this.#emit(FLAG.RST | FLAG.ACK, this.state === "connecting" ? 0 : this.#next, 0);
+    this.#close();
+  }
+
+  #close(): void {
+    if (this.state === "closed") return;
+    this.state = "closed";
+    this.deadlineMs = Infinity;
+    this.#host.tcp?.close();
+    this.#host.tcp = null;
+    this.#in.clear();
+    // Memory that a read is filling stays until that ends.
+    if (!this.#reading) this.#out.clear();
+    this.owner.ended(this);
+  }
+}
