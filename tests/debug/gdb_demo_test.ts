@@ -1,0 +1,239 @@
+// The real gdb on the built-in demo: a hypervisor and two guests, each an inferior with symbols of its own, from one
+// connection and without scripts.
+
+import assert from "node:assert/strict";
+import { Debuggee, hasGdb } from "./gdb.ts";
+
+const ignore = !await hasGdb();
+/** Time slices by instruction count, so that each run is the same. */
+const DEMO = ["-S", "-serial", "null", "-icount", "shift=0,sleep=off"] as const;
+
+function gdbTest(name: string, commands: readonly string[], check: (output: string) => void): void {
+  Deno.test({
+    name: `gdb: ${name}`,
+    ignore,
+    fn: async () => {
+      const debuggee = await Debuggee.start(DEMO);
+      try {
+        check(await debuggee.gdb(...commands));
+      } finally {
+        await debuggee.end();
+      }
+    },
+  });
+}
+
+/** What a text has, in this order. */
+function inOrder(text: string, ...patterns: readonly RegExp[]): void {
+  let rest = text;
+  for (const pattern of patterns) {
+    const match = pattern.exec(rest);
+    assert(match, `${pattern} is not in:\n${rest}\n--- of:\n${text}`);
+    rest = rest.slice(match.index + match[0].length);
+  }
+}
+
+/** To the first hypercall of guest B, when both guests are known: a condition that the stub evaluates. */
+const BOTH_GUESTS = ["break report_exit if vm->id == 1", "continue", "delete"] as const;
+
+gdbTest("guests appear with their own symbols; the condition is evaluated in the stub", [
+  "tbreak main",
+  "continue",
+  ...BOTH_GUESTS,
+  "thread 1.1",
+  "bt 2",
+  "print vm->name",
+  "info inferiors",
+  "info threads",
+  "thread 3.1",
+  "bt",
+  "print &guest_main",
+  "thread 2.1",
+  "print &guest_main",
+  "x/2wx guest_main+8",
+  "info registers pc",
+], (output) =>
+  inOrder(
+    output,
+    /Temporary breakpoint 1, main \(\) at two_guests\/hyp\.c/,
+    /\[New inferior 2\]/,
+    /\[New inferior 3\]/,
+    /#0 +report_exit \(vm=.*EXIT_HYPERCALL/,
+    /#1 .* in handle_hypercall/,
+    /\$1 = .* "guest B"/,
+    /1 +process 1 .*two_guests\.elf/,
+    /2 +process 2 .*guest_a\.elf/,
+    /3 +process 3 .*guest_b\.elf/,
+    /1\.1 +Thread 1\.1 "hypervisor vcpu 0" \(EL2\) +report_exit/,
+    /2\.1 +Thread 2\.1 "vm 1 vcpu 0" \(descheduled, exit .* at EL1\)/,
+    /3\.1 +Thread 3\.1 "vm 2 vcpu 0" \(descheduled, exit HVC .* at EL1\)/,
+    /#0 +console_putc .*guest\/kernel\.c/,
+    /#1 .* put \(/,
+    /\$2 = .* <guest_main>/,
+    /\$3 = .* <guest_main>/,
+  ));
+
+gdbTest("a breakpoint in guest B, steps through its device, a watchpoint, finish", [
+  ...BOTH_GUESTS,
+  "thread 3.1",
+  "break guest_b.c:30",
+  "continue",
+  "info breakpoints",
+  "stepi",
+  "next",
+  "next",
+  "watch ticks",
+  "continue",
+  "continue",
+  "finish",
+  "info threads",
+], (output) =>
+  inOrder(
+    output,
+    /hit Breakpoint 2, guest_main \(\) at two_guests\/guest\/guest_b\.c:30/,
+    /inf 3/,
+    /0x[0-9a-f]+\s+30\s/,
+    /^31\s/m,
+    /^32\s/m,
+    /Old value = 0\nNew value = 1\n.*guest_irq/,
+    /Old value = 1\nNew value = 2\n.*guest_irq/,
+    /handle_irq \(\)/,
+    /1\.1 .*\(runs vm 2\)/,
+    /\* 3\.1 .*\(EL1 on cpu 0\)/,
+  ));
+
+gdbTest("over HVC from a guest to EL2 and back", [
+  ...BOTH_GUESTS,
+  "thread 3.1",
+  "set $hvc = $pc - 4",
+  "tbreak *$hvc",
+  "continue",
+  "x/i $pc",
+  "stepi",
+  "print $pc - $hvc",
+  "info threads",
+], (output) => {
+  inOrder(output, /=> .*hvc\s+#0x1/, /\$\d+ = 4$/m, /\* 3\.1 .*\(EL1 on cpu 0\)/);
+});
+
+gdbTest("finish, until, advance, display, a call of a function, registers with names for their bits", [
+  ...BOTH_GUESTS,
+  "thread 1.1",
+  "hbreak two_guests/exits.c:handle_sync",
+  "continue",
+  "display/x $sp",
+  "print/x $HCR_EL2",
+  "info registers HCR_EL2 ESR_EL2",
+  "finish",
+  "until",
+  "advance report_exit",
+  "print has_pending_interrupt(vm)",
+  "print get_register(vm, 31)",
+  "print $VTTBR_EL2 = $VTTBR_EL2",
+  "set $TPIDR_EL2 = 0x1234",
+  "print/x $TPIDR_EL2",
+], (output) =>
+  inOrder(
+    output,
+    /hit Breakpoint 2.*, handle_sync/,
+    /HCR_EL2 +0x[0-9a-f]+ +\[ .*RW .*IMO .*VM \]/,
+    /ESR_EL2 +0x5a00\w+ +\[ EC=HVC .*IL /,
+    /1: \/x \$sp = 0x402/,
+    /Value returned is \$\d+ = /,
+    /report_exit \(/,
+    /\$\d+ = (true|false)/,
+    /\$\d+ = 0/,
+    /\$\d+ = 0x1234/,
+  ));
+
+gdbTest("memory: find, dump and restore, sections compared, a walk", [
+  ...BOTH_GUESTS,
+  "thread 1.1",
+  "dump binary memory /tmp/vitrine_gdb_test.bin &main (char*)&main+64",
+  "restore /tmp/vitrine_gdb_test.bin binary &main",
+  "compare-sections .text",
+  "find /w &main, +64, *(unsigned int*)((char*)&main+8)",
+  "monitor walk 3 0xffffff8040000068",
+  "monitor info contexts",
+  "info os contexts",
+  "thread 2.1",
+  "set var *(unsigned int*)guest_main = 0x11111111",
+  "thread 3.1",
+  "set var *(unsigned int*)guest_main = 0x22222222",
+  "thread 2.1",
+  "x/wx guest_main",
+  "thread 3.1",
+  "x/wx guest_main",
+  "set var $x0 = 1",
+], (output) =>
+  inOrder(
+    output,
+    /Restoring binary file/,
+    /Section \.text, range .*: matched/,
+    /<main\+8>\n.*pattern.* found/,
+    /vm 2 vcpu 0, EL1&0: VA 0xffffff8040000068/,
+    /stage 2 level 1: PA/,
+    /is IPA 0x40000068, PA 0x[0-9a-f]+: memory/,
+    /3 +vm 2 /,
+    /<guest_main>:\s+0x11111111/,
+    /<guest_main>:\s+0x22222222/,
+    /[Cc]ould not write|descheduled/,
+  ));
+
+gdbTest("catching world switches and exceptions", [
+  "monitor catch exit hvc",
+  "continue",
+  "monitor catch delete",
+  "monitor catch exception 1 svc",
+  "continue",
+  "print (unsigned long)$pc & 0x7ff",
+  "monitor catch delete",
+  "monitor catch eret",
+  "continue",
+], (output) =>
+  inOrder(
+    output,
+    /vm 1 vcpu 0: exit HVC #0x1 at EL1, pc 0x/,
+    /exception to EL1: SVC/,
+    /\$1 = 1024/,
+    /exception return from EL\d to EL\d|entered at EL/,
+  ));
+
+Deno.test({
+  name: "gdb: detach, kill and reconnect: the machine runs on without a debugger",
+  ignore,
+  fn: async () => {
+    // One instruction, which branches to itself, and one behind it.
+    const loop =
+      "-device loader,addr=0x40200000,data=0xd503201f14000000,data-len=8 -device loader,addr=0x40200000,cpu-num=0";
+    const debuggee = await Debuggee.start(["-S", "-serial", "null", ...loop.split(" ")]);
+    try {
+      inOrder(
+        await debuggee.gdb(
+          "info registers pc cpsr",
+          "stepi",
+          "stepi",
+          "info registers pc",
+          "set $pc = $pc + 4",
+          "stepi",
+          "set $pc = 0x40200000",
+        ),
+        /pc +0x40200000 .*\ncpsr .*EL=2/,
+        /pc +0x40200000/,
+        /0x0*40200008 in/,
+      );
+      inOrder(await debuggee.gdb("info registers pc", "kill"), /pc +0x4020/, /\[Inferior 1 \(process 1\) killed\]/);
+      inOrder(
+        await debuggee.gdb("hbreak *0x40200000", "continue", "print $x5 = 7", "monitor reset", "print $x5", "detach"),
+        /Breakpoint 1, 0x0*40200000/,
+        /= 7/,
+        /the machine was reset/,
+        /\[Inferior 1 \(process 1\) detached\]/,
+      );
+      assert.match(await debuggee.gdb("monitor quit"), /the machine ends/);
+      assert.equal(await debuggee.run.end(60_000), 0);
+    } finally {
+      await debuggee.end();
+    }
+  },
+});
