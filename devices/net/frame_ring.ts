@@ -22,6 +22,8 @@ export class FrameRing {
   readonly #mask: number;
   /** Producer: where the record that is being filled begins. */
   #filling = 0;
+  /** Sees every record that this end commits or releases. */
+  tap: ((record: Uint8Array) => void) | null = null;
 
   /** Bytes of shared memory for a ring of this capacity, a power of two. */
   static sizeBytes(capacityBytes: number): number {
@@ -78,6 +80,7 @@ export class FrameRing {
 
   /** Producer: the reserved record has `length` bytes and may be read. */
   commit(length: number): void {
+    if (this.tap !== null) this.tap(this.#record(this.#filling & this.#mask, length));
     this.#words[(this.#filling & this.#mask) >>> 2] = length;
     Atomics.store(this.#positions, TAIL, (this.#filling + taken(length)) | 0);
   }
@@ -101,7 +104,10 @@ export class FrameRing {
       Atomics.store(this.#positions, HEAD, head);
       at = 0;
     }
-    const length = this.#words[at >>> 2]!;
+    return this.#record(at, this.#words[at >>> 2]!);
+  }
+
+  #record(at: number, length: number): Uint8Array {
     return this.#bytes.subarray(at + LENGTH_BYTES, at + LENGTH_BYTES + length);
   }
 
@@ -109,6 +115,7 @@ export class FrameRing {
   release(): void {
     const head = Atomics.load(this.#positions, HEAD), length = this.#words[(head & this.#mask) >>> 2]!;
     assert(!this.empty && length !== SKIP, "a record was looked at before it is released");
+    if (this.tap !== null) this.tap(this.#record(head & this.#mask, length));
     Atomics.store(this.#positions, HEAD, (head + taken(length)) | 0);
   }
 }

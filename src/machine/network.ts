@@ -2,13 +2,16 @@
 // thread and its other end on the daemon's.
 
 import type { Warn } from "../../devices/host/character.ts";
+import { DgramNet } from "../../devices/host/net_dgram.ts";
+import { FrameDump } from "../../devices/host/net_dump.ts";
 import { StreamNet } from "../../devices/host/net_stream.ts";
 import { UserNetEnd } from "../../devices/host/net_user.ts";
 import type { NetworkEnd, PortSide } from "../../devices/net/end.ts";
+import { Hub, HubPort } from "../../devices/net/hub.ts";
 import type { InputGate } from "../../devices/net/input.ts";
 import { createPortMemory, type NetBackend, NetPort, PortBackend } from "../../devices/net/port.ts";
-import { sharedNowMs } from "../base/clock.ts";
-import { assert, HostError } from "../base/errors.ts";
+import { hostWallSeconds, sharedNowMs } from "../base/clock.ts";
+import { assert } from "../base/errors.ts";
 import type { Channel } from "./channel.ts";
 import type { MachineConfig, NetdevConfig } from "./config.ts";
 
@@ -51,6 +54,8 @@ export function machineNetworks(
 /** The daemon's sides. */
 export class Networks {
   readonly #ends: { readonly id: string; readonly end: NetworkEnd }[] = [];
+  readonly #dumps: FrameDump[] = [];
+  readonly #hubs = new Map<number, Hub>();
   #closed = false;
 
   constructor(private readonly notice: (line: string) => void) {}
@@ -61,7 +66,9 @@ export class Networks {
       const netdev = config.netdevs.find((netdev) => netdev.id === id);
       assert(netdev !== undefined, `network ${id} has another end`);
       const side: PortSide = { port: new NetPort(memories[index]!), wake: () => channel.machineBell.ring() };
-      const end = await this.#openEnd(side, netdev, (line) => this.notice(`${id}: ${line}`));
+      const warn: Warn = (line) => this.notice(`${id}: ${line}`);
+      this.#openDumps(side, netdev, warn);
+      const end = await this.#openEnd(side, netdev, warn);
       this.#ends.push({ id, end });
       // The run ended while this one was being opened.
       if (this.#closed) end.close();
@@ -83,6 +90,14 @@ export class Networks {
   close(): void {
     this.#closed = true;
     for (const { end } of this.#ends) end.close();
+    for (const dump of this.#dumps.splice(0)) dump.close();
+  }
+
+  #openDumps({ port }: PortSide, { dumps }: NetdevConfig, warn: Warn): void {
+    const opened = dumps.map(({ file, mostBytes }) => new FrameDump(file, mostBytes, hostWallSeconds, warn));
+    if (opened.length === 0) return;
+    this.#dumps.push(...opened);
+    port.toHost.tap = port.toGuest.tap = (record) => opened.forEach((dump) => dump.record(record));
   }
 
   async #openEnd(side: PortSide, { backend }: NetdevConfig, warn: Warn): Promise<NetworkEnd> {
@@ -94,8 +109,13 @@ export class Networks {
       }
       case "user":
         return await UserNetEnd.open(side, backend, sharedNowMs, warn);
-      default:
-        throw new HostError(`cannot open a network of kind ${backend.kind}: not implemented yet`);
+      case "dgram":
+        return await DgramNet.open(side, backend);
+      case "hub": {
+        const hub = this.#hubs.get(backend.hub) ?? new Hub(backend.hub);
+        this.#hubs.set(backend.hub, hub);
+        return new HubPort(side, hub);
+      }
     }
   }
 }
