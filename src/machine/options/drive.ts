@@ -14,7 +14,8 @@ export interface DriveDraft {
 export const newDriveDraft = (): DriveDraft => ({ drives: [], boardDrives: [] });
 
 const NBD_PORT = 10809;
-const RECONNECT_DELAY_S = 10;
+/** How long requests wait for a server that is gone. */
+export const RECONNECT_DELAY_S = 10;
 const wrong = (text: string, form: string) => new UsageError(`"${text}" is not ${form}`);
 
 /** `nbd:HOST:PORT[:exportname=NAME]`, `nbd:unix:PATH[:exportname=NAME]`. */

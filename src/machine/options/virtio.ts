@@ -4,6 +4,7 @@ import { UsageError } from "../../base/errors.ts";
 import type { DriveConfig, NetdevConfig, VirtioConfig } from "../config.ts";
 import { VIRTIO_SLOTS } from "../memory_map.ts";
 import { field, type Given, type Option, type Variant, variant, variantsOption } from "./declare.ts";
+import { type BlockdevDraft, blockdevDrives, blockdevOption, newBlockdevDraft } from "./blockdev.ts";
 import { type DriveDraft, driveOptions, newDriveDraft } from "./drive.ts";
 import {
   NET_FIELDS,
@@ -19,12 +20,18 @@ import { chardevConfig, type ChardevDraft } from "./chardev.ts";
 import { count, FILE, text, type ValueKind } from "./values.ts";
 import { SERIAL_FIELDS, serialDevice, serialDrivers, withPorts } from "./virtio_serial.ts";
 
-export interface VirtioDraft extends DriveDraft, NetDraft {
+export interface VirtioDraft extends DriveDraft, BlockdevDraft, NetDraft {
   virtio: VirtioConfig[];
   /** Sources of randomness that were named. */
   rngObjects: string[];
 }
-export const newVirtioDraft = (): VirtioDraft => ({ ...newDriveDraft(), ...newNetDraft(), virtio: [], rngObjects: [] });
+export const newVirtioDraft = (): VirtioDraft => ({
+  ...newDriveDraft(),
+  ...newBlockdevDraft(),
+  ...newNetDraft(),
+  virtio: [],
+  rngObjects: [],
+});
 
 const SLOT: ValueKind<number> = {
   form: "virtio-mmio-bus.N",
@@ -115,6 +122,7 @@ function addRngObject(draft: VirtioDraft, { id }: { id?: string }): void {
 export function virtioOptions<D extends VirtioDraft>(): readonly Option<D>[] {
   return [
     ...driveOptions<D>(),
+    blockdevOption<D>(),
     ...netOptions<D>(),
     variantsOption("object", "qom-type", "something that a device uses", [
       variant("rng-builtin", OBJECT_FIELDS, "random numbers, the host's or those of -seed", addRngObject),
@@ -133,7 +141,7 @@ export function virtioOptions<D extends VirtioDraft>(): readonly Option<D>[] {
 export function virtioConfig(
   draft: VirtioDraft & ChardevDraft,
 ): { drives: DriveConfig[]; virtio: VirtioConfig[]; netdevs: NetdevConfig[] } {
-  const { drives } = draft;
+  const drives = [...draft.drives, ...blockdevDrives(draft)];
   const board = draft.boardDrives.map(({ drive, serial }): VirtioConfig => ({
     id: "",
     slot: null,
@@ -148,7 +156,7 @@ export function virtioConfig(
     if (device.slot !== null) slots.add(device.slot);
     if (device.kind !== "blk") continue;
     if (!drives.some(({ id }) => id === device.drive)) {
-      throw new UsageError(`option -device: virtio-blk-device: there is no -drive with id=${device.drive}`);
+      throw new UsageError(`option -device: virtio-blk-device: there is no -drive or -blockdev called ${device.drive}`);
     }
     if (used.has(device.drive)) throw new UsageError(`option -device: drive ${device.drive} has two devices`);
     used.add(device.drive);
