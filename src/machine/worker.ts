@@ -79,12 +79,13 @@ function attachDebugger(runner: Runner, channel: Channel): void {
   const port = new MachinePort(
     control,
     commands,
-    (bytes) => channel.writeWhole(replies, bytes, () => channel.quitting, () => {
-      if (Atomics.load(looking, 0) === 0) return true;
-      Atomics.add(looking, 1, 1);
-      Atomics.notify(looking, 1);
-      return false;
-    }),
+    (bytes) =>
+      channel.writeWhole(replies, bytes, () => channel.quitting, () => {
+        if (Atomics.load(looking, 0) === 0) return true;
+        Atomics.add(looking, 1, 1);
+        Atomics.notify(looking, 1);
+        return false;
+      }),
   );
   control.run = runner;
   runner.debugger = { runSlice: () => control.runSlice(), service: () => port.service() };

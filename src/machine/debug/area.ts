@@ -128,7 +128,6 @@ export class DebugArea {
   }
   /** Forgets all. */
   clear(): void {
-    const { base } = HOST_MAP.debug;
     for (const { bytes } of this.contexts) bytes.fill(0);
     for (let n = 0; n < MAX_WORLDS; n++) {
       if (n < this.cpus || this.#worlds[n] !== undefined) this.world(n).bytes.fill(0);
