@@ -57,8 +57,6 @@ const WORLD = struct("debug world", {
   exitSyndrome: "u32",
   exitEl: "u32",
   exitPc: "u64",
-  exitAddress: "u64",
-  exitIpa: "u64",
   exits: "f64",
 });
 export type ContextView = View<typeof CONTEXT.spec>;
@@ -88,6 +86,10 @@ export const LOOKING: number = HOST_MAP.debug.base + HEADER.offset.looking;
 export const COMMAND_RING = { base: HOST_MAP.debug.base + AT.commands, size: COMMAND_BYTES } as const;
 export const REPLY_RING = { base: HOST_MAP.debug.base + AT.replies, size: REPLY_BYTES } as const;
 
+/** Byte address of a world's saved bank, and of what is kept of the host's EL1 on a vCPU. */
+export const bankBase = (number: number): number => HOST_MAP.debug.base + AT.banks + number * BANK_BYTES;
+export const hostBankBase = (cpu: number): number => bankBase(MAX_WORLDS + cpu);
+
 export class DebugArea {
   readonly header: View<typeof HEADER.spec>;
   readonly contexts: readonly ContextView[];
@@ -107,7 +109,7 @@ export class DebugArea {
     );
     const numbers = Array.from({ length: cpus }, (_, n) => n);
     this.live = numbers.map((n) => this.#bankAt(vcpuBase(n)));
-    this.host = numbers.map((n) => this.#bankAt(base + AT.banks + (MAX_WORLDS + n) * BANK_BYTES));
+    this.host = numbers.map((n) => this.#bankAt(hostBankBase(n)));
   }
   #bankAt(base: number): Bank {
     return {
@@ -124,7 +126,7 @@ export class DebugArea {
   }
   /** What was saved when the world last left its vCPU. */
   saved(number: number): Bank {
-    return this.#banks[number] ??= this.#bankAt(HOST_MAP.debug.base + AT.banks + number * BANK_BYTES);
+    return this.#banks[number] ??= this.#bankAt(bankBase(number));
   }
   /** Forgets all. */
   clear(): void {

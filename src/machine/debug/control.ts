@@ -86,7 +86,7 @@ export class DebugControl {
   constructor(readonly machine: Machine) {
     const { vcpus, mmus } = machine, { buffer } = machine.around.memory;
     this.area = new DebugArea(buffer, vcpus.length);
-    this.worlds = new Worlds(this.area, vcpus);
+    this.worlds = new Worlds(this.area, vcpus, machine.around.memory);
     this.memory = new GuestMemory(this.area, machine.bus, mmus[0]!.features);
     this.registers = new RegisterAccess(this.area, vcpus);
     this.breakpoints = new Breakpoints(machine, this.worlds, (vcpu) => this.#sight(vcpu));
@@ -138,11 +138,9 @@ export class DebugControl {
       if (ran && this.#pending === undefined) this.#lastCpu = this.#lastTurn();
     } else {
       machine.devices.pump();
-      const busy = stepper.advance();
-      ran = busy !== 0;
-      if (this.#pending === undefined && machine.power === "on" && (!ran || machine.vcpus.length > 1)) {
-        ran = this.#runBeside(busy) || ran;
-      }
+      const stepping = stepper.cpus;
+      ran = (machine.vcpus.length > 1 || stepping === 0) && this.#runBeside(stepping);
+      if (this.#pending === undefined && machine.power === "on") ran = stepper.advance() || ran;
     }
     this.#deliver();
     return ran || this.#halted;

@@ -43,6 +43,9 @@ const GROUPS: readonly (readonly [string, object])[] = [
 /** The group of a register in `info registers GROUP`. */
 export const groupOf = (name: SysregName): string => GROUPS.find(([, rows]) => name in rows)?.[0] ?? "implementation";
 
+/** Groups that are not saved, since they never change. */
+const CONSTANT: ReadonlySet<string> = new Set(["id", "implementation"]);
+
 /** Names for values of fields, by register and field. */
 const VALUES: readonly { readonly of: RegExp; readonly values: Readonly<Record<string, number>> }[] = [
   { of: /^ESR_EL[12]\.EC$/, values: EC },
@@ -238,7 +241,7 @@ export class RegisterAccess {
     if (REGISTERS[name].owner === "gic") {
       return new Refusal(`${this.#name(world)} is descheduled: ${name} is where the hypervisor keeps it`, ERRNO.EACCES);
     }
-    return sys[name];
+    return CONSTANT.has(groupOf(name)) ? this.vcpus[0]!.sys[name] : sys[name];
   }
 
   /** A register of the hypervisor while its vCPU runs a virtual machine. */
@@ -248,7 +251,7 @@ export class RegisterAccess {
     const level = SP_LEVEL[name];
     if (level === 2) return this.area.saved(world).state.x[32]!;
     if (owner === "cpu" || host.SCTLR_EL1 === 0n) return this.#readLive(vcpu, name, true);
-    return host[name];
+    return CONSTANT.has(groupOf(name)) ? vcpu.sys[name] : host[name];
   }
 
   /** Writes a register, general or system. */

@@ -33,7 +33,9 @@ export interface Step {
 interface Stepping extends Step {
   /** Ends as soon as the vCPU is in the context again. */
   arriving: boolean;
+  /** Something is run through until it comes back there, and whether it has; an interrupt may come right then. */
   back: Return | undefined;
+  isBack: boolean;
 }
 
 /** What happened to a vCPU during one instruction. */
@@ -66,7 +68,8 @@ export class Stepper {
   }
   start(step: Step): void {
     this.cancel(step.place);
-    const stepping: Stepping = { ...step, arriving: false, back: undefined }, world = this.#worldOf(stepping);
+    const stepping: Stepping = { ...step, arriving: false, back: undefined, isBack: false };
+    const world = this.#worldOf(stepping);
     if (world >= 0 && this.area.world(world).cpu < 0) {
       // The hypervisor's instruction was its ERET. A virtual machine's may be emulated before it runs again.
       if (world < this.area.cpus) stepping.arriving = true;
@@ -96,29 +99,44 @@ export class Stepper {
     for (const step of this.#steps) {
       if (this.#worldOf(step) !== world) continue;
       const { back } = step;
-      if (back === undefined) this.machine.scheduler.leave(vcpu);
-      else if (returned && vcpu.state.el === back.el && keyOf(vcpu.state, vcpu.sys) === back.key) {
-        step.back = undefined;
-        step.arriving = back.retired || vcpu.state.pc !== back.pc;
-        this.machine.scheduler.leave(vcpu);
+      if (back !== undefined) {
+        step.isBack = returned && vcpu.state.el === back.el && keyOf(vcpu.state, vcpu.sys) === back.key;
+        if (!step.isBack) continue;
       }
+      this.machine.scheduler.leave(vcpu);
     }
   }
 
-  /** Does as much as can be done now; answers the vCPUs that executed something, a bit for each. */
-  advance(): number {
-    let busy = 0;
+  /** The vCPUs that are where they step, a bit for each. */
+  get cpus(): number {
+    let bits = 0;
+    for (const step of this.#steps) {
+      const world = this.#worldOf(step), cpu = world < 0 ? -1 : this.area.world(world).cpu;
+      if (cpu >= 0 && (step.back === undefined || step.isBack)) bits |= 1 << cpu;
+    }
+    return bits;
+  }
+
+  /** Does as much as can be done now; answers whether anything was executed. */
+  advance(): boolean {
+    let busy = false;
     for (const step of [...this.#steps]) {
       for (let n = 0; n < BATCH && this.#steps.includes(step) && !this.interrupted(); n++) {
         const world = this.#worldOf(step), cpu = world < 0 ? -1 : this.area.world(world).cpu;
-        if (cpu < 0 || step.back !== undefined) break;
-        const vcpu = this.machine.vcpus[cpu]!;
+        if (cpu < 0) break;
+        const vcpu = this.machine.vcpus[cpu]!, { back } = step;
+        if (back !== undefined) {
+          if (!step.isBack) break;
+          step.back = undefined;
+          step.isBack = false;
+          step.arriving = back.retired || vcpu.state.pc !== back.pc;
+        }
         if (step.arriving) {
           this.#finish(step, vcpu);
           break;
         }
         if (!this.machine.scheduler.ready(vcpu)) break;
-        busy |= 1 << cpu;
+        busy = true;
         this.#one(step, vcpu, world);
       }
     }

@@ -2,10 +2,22 @@
 // its stage 2 table. Every exception to EL2 and every return from it passes here. What leaves its vCPU is saved as it was;
 // a virtual machine's threads are its own vCPUs, told apart by VMPIDR_EL2, wherever they run.
 
+import { type SysregName, SYSREGS_OFFSET, SYSTEM_REGISTERS } from "../../arch/sysregs.ts";
+import { IDENTIFICATION } from "../../arch/sysregs/identification.ts";
 import { assert } from "../../base/errors.ts";
 import type { Vcpu } from "../../cpu/core.ts";
 import { isHost } from "../../cpu/pstate.ts";
-import { type ContextView, type DebugArea, EXIT_KIND, MAX_CONTEXTS, MAX_THREADS } from "./area.ts";
+import { VCPU } from "../../cpu/vcpu.ts";
+import { memoryCopier } from "../../wasm/copy.ts";
+import {
+  bankBase,
+  type ContextView,
+  type DebugArea,
+  EXIT_KIND,
+  hostBankBase,
+  MAX_CONTEXTS,
+  MAX_THREADS,
+} from "./area.ts";
 
 /** What the rest of the debugger wants to know. */
 export interface WorldListener {
@@ -20,6 +32,8 @@ export interface WorldListener {
 /** What the first table of a stage 2 looks like. */
 export type Table = "used" | "empty" | "nonsense";
 
+/** System registers up to here differ from one virtual machine to the other; after them come the CPU's constants. */
+const SAVED_BYTES = SYSTEM_REGISTERS.offset[Object.keys(IDENTIFICATION)[0] as SysregName];
 /** HCR_EL2 bits that switch stage 2 on. */
 const STAGE2 = 1 | 1 << 12;
 const PSR = { IL: 20, PAN: 22, UAO: 23 } as const;
@@ -32,9 +46,11 @@ export class Worlds {
   readonly #entered: Int32Array;
   readonly #keys: Uint32Array;
   readonly #wideVmid: boolean;
+  readonly #copy: (to: number, from: number, bytes: number) => void;
   #nextId = 2;
 
-  constructor(readonly area: DebugArea, readonly vcpus: readonly Vcpu[]) {
+  constructor(readonly area: DebugArea, readonly vcpus: readonly Vcpu[], memory: WebAssembly.Memory) {
+    this.#copy = memoryCopier(memory);
     this.current = new Int32Array(vcpus.length);
     this.#entered = new Int32Array(vcpus.length).fill(-1);
     this.#keys = new Uint32Array(vcpus.length * 3);
@@ -81,7 +97,9 @@ export class Worlds {
       if (world >= this.vcpus.length) {
         this.#leave(vcpu, world, from);
         left = world;
-      } else if (from === 1 || !isHost(vcpu)) this.area.host[index]!.sys.bytes.set(vcpu.sys.bytes);
+      } else if (from === 1 || !isHost(vcpu)) {
+        this.#copy(hostBankBase(index) + SYSREGS_OFFSET, vcpu.base + SYSREGS_OFFSET, SAVED_BYTES);
+      }
     }
     this.listener?.taken(vcpu, from, left);
   }
@@ -105,9 +123,9 @@ export class Worlds {
   /** A virtual machine's vCPU has left for EL2. */
   #leave(vcpu: Vcpu, number: number, from: number): void {
     const { state, sys, index } = vcpu, { area } = this;
-    const world = area.world(number), bank = area.saved(number), saved = bank.state, psr = sys.SPSR_EL2Lo;
-    saved.bytes.set(state.bytes);
-    bank.sys.bytes.set(sys.bytes);
+    const world = area.world(number), saved = area.saved(number).state, psr = sys.SPSR_EL2Lo, base = bankBase(number);
+    this.#copy(base, vcpu.base, VCPU.size);
+    this.#copy(base + SYSREGS_OFFSET, vcpu.base + SYSREGS_OFFSET, SAVED_BYTES);
     saved.pcLo = sys.ELR_EL2Lo;
     saved.pcHi = sys.ELR_EL2Hi;
     saved.el = from;
@@ -116,16 +134,17 @@ export class Worlds {
     saved.il = (psr >>> PSR.IL) & 1;
     saved.pan = (psr >>> PSR.PAN) & 1;
     saved.uao = (psr >>> PSR.UAO) & 1;
-    saved.x[32] = saved.spsel === 0 ? sys.SP_EL0 : sys.SP_EL1;
+    const sp = (psr & 1) === 0;
+    saved.xWords[64] = sp ? sys.SP_EL0Lo : sys.SP_EL1Lo;
+    saved.xWords[65] = sp ? sys.SP_EL0Hi : sys.SP_EL1Hi;
     const kind = (state.pcLo & 0x180) >>> 7, esr = sys.ESR_EL2Lo;
     world.cpu = -1;
     world.saved = 1;
     world.exitKind = kind;
     world.exitSyndrome = esr;
     world.exitEl = from;
-    world.exitPc = sys.ELR_EL2;
-    world.exitAddress = sys.FAR_EL2;
-    world.exitIpa = sys.HPFAR_EL2 << 8n;
+    world.exitPcLo = sys.ELR_EL2Lo;
+    world.exitPcHi = sys.ELR_EL2Hi;
     world.exits++;
     area.contexts[world.context]!.reasons[kind === EXIT_KIND.SYNC ? esr >>> 26 : 63 + kind]!++;
     this.current[index] = index;
@@ -133,14 +152,15 @@ export class Worlds {
   }
 
   /** The hypervisor's vCPU is about to run a virtual machine: its registers, as of its ERET. */
-  #saveHypervisor({ state, sys, index }: Vcpu, pcLo: number, pcHi: number): void {
+  #saveHypervisor({ sys, index, base }: Vcpu, pcLo: number, pcHi: number): void {
     const { state: saved } = this.area.saved(index), world = this.area.world(index);
-    saved.bytes.set(state.bytes);
+    this.#copy(bankBase(index), base, VCPU.size);
     saved.pcLo = pcLo;
     saved.pcHi = pcHi;
     saved.el = 2;
     saved.spsel = 1;
-    saved.x[32] = sys.SP_EL2;
+    saved.xWords[64] = sys.SP_EL2Lo;
+    saved.xWords[65] = sys.SP_EL2Hi;
     world.saved = 1;
   }
 
