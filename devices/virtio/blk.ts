@@ -60,6 +60,7 @@ export class VirtioBlk implements VirtioDevice {
   readonly type = "virtio-blk-device";
   readonly deviceId: number = DEVICE_ID.BLOCK;
   readonly features: bigint;
+  readonly featureNames = F;
   readonly queueSizes: readonly number[];
   readonly configBytes = CONFIG_BYTES;
   readonly stateBytes = 0;

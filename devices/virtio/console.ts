@@ -58,6 +58,7 @@ export class VirtioConsole implements VirtioDevice {
   readonly type = "virtio-serial-device";
   readonly deviceId: number = DEVICE_ID.CONSOLE;
   readonly features = F.MULTIPORT | F.EMERG_WRITE;
+  readonly featureNames = F;
   readonly queueSizes: readonly number[];
   readonly configBytes = CONFIG_BYTES;
   /** By port: whether the driver has opened it. */

@@ -52,6 +52,10 @@ export interface VirtioDevice {
   readonly deviceId: number;
   /** Features that are offered, besides those of the rings. */
   readonly features: bigint;
+  /** The device's own features by the standard's names, without the prefix. */
+  readonly featureNames?: Readonly<Record<string, bigint>>;
+  /** What it did so far, for the monitor. */
+  readonly counters?: Readonly<Record<string, number>>;
   /** The most entries of each queue, powers of two. */
   readonly queueSizes: readonly number[];
   readonly configBytes: number;

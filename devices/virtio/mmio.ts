@@ -191,6 +191,17 @@ export class VirtioMmio implements MmioRegion, QueueOwner, VirtioTransport {
     this.device.reset();
   }
 
+  /** Whether the device has chains that it has not answered; state is only saved when it has none. */
+  get busy(): boolean {
+    return this.queues.some((queue) => queue.state.inFlight > 0);
+  }
+
+  /** The state was replaced by that of another time. */
+  restored(): void {
+    for (const queue of this.queues) queue.restored();
+    this.#line(this.state.interruptStatus !== 0);
+  }
+
   /** Between slices. */
   pump(): void {
     this.device.pump?.();

@@ -122,6 +122,12 @@ export class Virtqueue {
     this.#epoch++;
   }
 
+  /** The state was replaced by that of another time, at which the device had no chains. */
+  restored(): void {
+    this.#epoch++;
+    if (this.state.ready !== 0 && !this.enable()) this.state.ready = 0;
+  }
+
   /** Whether chains may be taken and given back. */
   get live(): boolean {
     return this.state.ready !== 0 && (this.owner.status & LIVE) === STATUS.DRIVER_OK;

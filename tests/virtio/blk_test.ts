@@ -5,6 +5,7 @@ import { BLK_STATUS, BLK_TYPE, VirtioBlk, type VirtioBlkOptions } from "../../de
 import type { BlockBackend, Done } from "../../devices/virtio/block_backend.ts";
 import { FEATURE } from "../../devices/virtio/device.ts";
 import { seededRandom } from "../../src/base/random.ts";
+import { virtioInfo, virtioInfoLines } from "../../devices/virtio/info.ts";
 import { FakeDriver, REG } from "./driver.ts";
 import { Dice } from "./tools.ts";
 
@@ -270,4 +271,20 @@ Deno.test("no request, however mad, gets more than an answer", () => {
     }
   }
   assert.ok(answered > 1000, String(answered));
+});
+
+Deno.test("what a device and its queues do can be looked at", () => {
+  const { driver, queue } = setUp(), before = virtioInfo(driver.transport);
+  assert.deepEqual(before.status, ["ACKNOWLEDGE", "DRIVER", "DRIVER_OK", "FEATURES_OK"]);
+  assert.ok(before.negotiated.includes("FLUSH") && before.negotiated.includes("EVENT_IDX"));
+  for (let n = 0; n < 3; n++) queue.ask([header(BLK_TYPE.IN)], [SECTOR, 1]);
+  const { queues: [first], counters } = virtioInfo(driver.transport);
+  assert.deepEqual([first!.chains, first!.taken, first!.used, first!.inFlight, counters["reads"]], [3, 3, 3, 0, 3]);
+  queue.offer(99);
+  queue.kick();
+  const lines = virtioInfoLines(virtioInfo(driver.transport));
+  assert.match(
+    lines[0]!,
+    /^virtio-mmio\.31: virtio-blk-device, .*DEVICE_NEEDS_RESET: queue 0: descriptor 99 is not one/,
+  );
 });

@@ -272,3 +272,18 @@ for (const [what, mistake] of Object.entries(BAD_RINGS)) {
     assert.equal(driver.status & STATUS.DRIVER_OK, STATUS.DRIVER_OK);
   });
 }
+
+Deno.test("a queue goes on where a copy of its state and memory was taken", () => {
+  const driver = rng(EVENTS), queue = driver.queues[0]!, { bytes } = driver.memory;
+  queue.ask([], [3]);
+  const copy = bytes.slice(), { availIndex, usedIndex } = queue;
+  assert.equal(driver.transport.busy, false);
+  for (let n = 0; n < 3; n++) queue.ask([], [3]);
+  driver.bringUp(PLAIN, 2);
+  bytes.set(copy);
+  driver.transport.restored();
+  Object.assign(queue, { availIndex, usedIndex });
+  assert.equal(driver.read(REG.QueueNumMax), 8);
+  assert.equal(queue.ask([], [5], { indirect: true }).length, 5);
+  assert.deepEqual(driver.record.errors, []);
+});
