@@ -40,10 +40,12 @@ const CONFIG_BYTES = 60;
 export const BLK_TYPE = { IN: 0, OUT: 1, FLUSH: 4, GET_ID: 8, DISCARD: 11, WRITE_ZEROES: 13 } as const;
 export const BLK_STATUS = { OK: 0, IOERR: 1, UNSUPP: 2 } as const;
 const SECTOR = 512, HEADER_BYTES = 16, ID_BYTES = 20;
+/** Data that is moved between two looks at the rest of the machine, and the most of one request. */
+const BATCH_BYTES = 64 * 2 ** 20, MOST_REQUEST_BYTES = 256 * 2 ** 20;
 /** One range of a discard or write zeroes request. */
 const RANGE_BYTES = 16, UNMAP = 1;
-/** As many ranges, and sectors in each, as a request may have. */
-const MOST_RANGES = 256, MOST_RANGE_SECTORS = 2 ** 22;
+/** As many ranges, and sectors in each, as a request may have. Zeros may have to be written. */
+const MOST = { discard: { ranges: 16, sectors: 2 ** 22 }, zeroes: { ranges: 1, sectors: 2 ** 18 } } as const;
 
 export interface VirtioBlkOptions {
   readonly backend: BlockBackend;
@@ -79,6 +81,8 @@ export class VirtioBlk implements VirtioDevice {
   readonly #headerView = new DataView(this.#header.buffer);
   /** Whether answers are collected, to be shown to the driver together. */
   #batching = false;
+  /** Queues that may have more requests: one kick does not hold the machine up for ever. */
+  readonly #unfinished = new Set<Virtqueue>();
 
   constructor(options: VirtioBlkOptions) {
     this.#options = options;
@@ -95,6 +99,7 @@ export class VirtioBlk implements VirtioDevice {
 
   reset(): void {
     this.backend.abandon?.();
+    this.#unfinished.clear();
     const { config } = this.#transport, view = new DataView(config.buffer, config.byteOffset, config.length);
     const { sizeBytes, clusterBytes } = this.backend, { queues, queueSize, writeCache } = this.#options;
     view.setBigUint64(CONFIG.capacity, BigInt(sizeBytes / SECTOR), true);
@@ -106,11 +111,11 @@ export class VirtioBlk implements VirtioDevice {
     view.setUint32(CONFIG.optIoSize, clusterBytes > SECTOR ? clusterBytes / SECTOR : 0, true);
     config[CONFIG.writeback] = writeCache ? 1 : 0;
     view.setUint16(CONFIG.numQueues, queues, true);
-    view.setUint32(CONFIG.maxDiscardSectors, MOST_RANGE_SECTORS, true);
-    view.setUint32(CONFIG.maxDiscardSeg, MOST_RANGES, true);
+    view.setUint32(CONFIG.maxDiscardSectors, MOST.discard.sectors, true);
+    view.setUint32(CONFIG.maxDiscardSeg, MOST.discard.ranges, true);
     view.setUint32(CONFIG.discardSectorAlignment, clusterBytes / SECTOR, true);
-    view.setUint32(CONFIG.maxWriteZeroesSectors, MOST_RANGE_SECTORS, true);
-    view.setUint32(CONFIG.maxWriteZeroesSeg, MOST_RANGES, true);
+    view.setUint32(CONFIG.maxWriteZeroesSectors, MOST.zeroes.sectors, true);
+    view.setUint32(CONFIG.maxWriteZeroesSeg, MOST.zeroes.ranges, true);
     config[CONFIG.writeZeroesMayUnmap] = 1;
   }
 
@@ -122,12 +127,22 @@ export class VirtioBlk implements VirtioDevice {
 
   notified(queue: Virtqueue): void {
     this.#batching = true;
-    for (let chain = queue.take(); chain !== null; chain = queue.take()) this.#start(queue, chain);
+    for (let bytes = 0; bytes < BATCH_BYTES;) {
+      const chain = queue.take();
+      if (chain === null) {
+        this.#unfinished.delete(queue);
+        break;
+      }
+      bytes += chain.readableBytes + chain.writableBytes;
+      this.#unfinished.add(queue);
+      this.#start(queue, chain);
+    }
     this.#batching = false;
     queue.flush();
   }
 
   pump(): void {
+    for (const queue of [...this.#unfinished]) this.notified(queue);
     if (this.backend.pump === undefined) return;
     this.#batching = true;
     const any = this.backend.pump();
@@ -136,7 +151,7 @@ export class VirtioBlk implements VirtioDevice {
     for (const queue of this.#transport.queues) queue.flush();
   }
   get hasInput(): boolean {
-    return this.backend.hasInput ?? false;
+    return this.#unfinished.size > 0 || (this.backend.hasInput ?? false);
   }
 
   #start(queue: Virtqueue, chain: Chain): void {
@@ -179,12 +194,13 @@ export class VirtioBlk implements VirtioDevice {
   }
 
   #inside(offset: number, bytes: number): boolean {
-    return bytes % SECTOR === 0 && offset + bytes <= this.backend.sizeBytes;
+    return bytes % SECTOR === 0 && offset + bytes <= this.backend.sizeBytes && bytes <= MOST_REQUEST_BYTES;
   }
 
   /** Discard and write zeroes: all ranges are checked before the first one is acted on. */
   #ranges(queue: Virtqueue, chain: Chain, discard: boolean, sent: number): void {
-    if (sent === 0 || sent % RANGE_BYTES !== 0 || sent > MOST_RANGES * RANGE_BYTES) {
+    const most = discard ? MOST.discard : MOST.zeroes;
+    if (sent === 0 || sent % RANGE_BYTES !== 0 || sent > most.ranges * RANGE_BYTES) {
       return this.#answer(queue, chain, BLK_STATUS.IOERR);
     }
     const bytes = new Uint8Array(sent), view = new DataView(bytes.buffer);
@@ -194,7 +210,7 @@ export class VirtioBlk implements VirtioDevice {
       const offset = (view.getUint32(at + 4, true) * 2 ** 32 + view.getUint32(at, true)) * SECTOR;
       const sectors = view.getUint32(at + 8, true), flags = view.getUint32(at + 12, true);
       if ((flags & ~(discard ? 0 : UNMAP)) !== 0) return this.#answer(queue, chain, BLK_STATUS.UNSUPP);
-      if (sectors > MOST_RANGE_SECTORS || !this.#inside(offset, sectors * SECTOR)) {
+      if (sectors > most.sectors || offset + sectors * SECTOR > this.backend.sizeBytes) {
         return this.#answer(queue, chain, BLK_STATUS.IOERR);
       }
       ranges.push({ offset, bytes: sectors * SECTOR, unmap: flags !== 0 });
