@@ -23,7 +23,8 @@ async function onTerminal(
   const program = `${Deno.execPath()} run -A ${main} ${pidFile} ${options}`;
   const settings = "stty -a | grep -o -e '-*icanon' -e '-*echo ' -e '-*isig'";
   const child = new Deno.Command("script", {
-    args: ["-qec", `${settings}; ${program}; echo "code $?"; ${settings}`, "/dev/null"],
+    // The shell is in the terminal's foreground too: a Ctrl-C that the program handles must not end the shell.
+    args: ["-qec", `trap : INT; ${settings}; ${program}; echo "code $?"; ${settings}`, "/dev/null"],
     stdin: "piped",
     stdout: "piped",
   }).spawn();
