@@ -6,6 +6,7 @@
 import { HostError, reason } from "../../src/base/errors.ts";
 import { giveFrame, giveLink, type NetworkEnd, type PortSide } from "../net/end.ts";
 import { LONGEST_FRAME, LONGEST_RECORD, toPlainFrames } from "../net/offload.ts";
+import { LINK } from "../net/port.ts";
 import { FrameDecoder, FRAMING_BYTES, putFramed } from "../net/stream_framing.ts";
 import { Signal, type Warn, writeAll } from "./character.ts";
 import { addressName, connectTo, listenOn, removeSocket, type SocketAddress } from "./socket.ts";
@@ -113,7 +114,7 @@ export class StreamNet implements NetworkEnd {
     this.#tellLink();
   }
   #tellLink(): void {
-    if (!giveLink(this.side.port, this.#linkUp)) return;
+    if (!giveLink(this.side.port, this.#linkUp ? LINK.UP : 0)) return;
     this.#linkTold = true;
     this.side.wake();
   }

@@ -32,5 +32,5 @@ export function giveFrame(port: NetPort, frame: Uint8Array): boolean {
   return true;
 }
 
-/** Tells the guest whether its link is up; false when there is no room. */
-export const giveLink = (port: NetPort, up: boolean): boolean => port.toGuest.push(Uint8Array.of(up ? 1 : 0));
+/** Tells the guest whether its link is up, LINK bits; false when there is no room. */
+export const giveLink = (port: NetPort, bits: number): boolean => port.toGuest.push(Uint8Array.of(bits));

@@ -1,6 +1,7 @@
 // Where a network device and its backend meet: two rings of records in memory that the machine's thread and the daemon's
 // share, and a word that says what the guest can take. A record is a net header (offload.ts) and a frame. Towards the
-// guest, a record of one byte says whether the link is up: it comes in order with the frames, and the input log has it.
+// guest, a record of one byte of LINK bits says whether the link is up: it comes in order with the frames, and the input
+// log has it.
 
 import type { InputGate } from "./input.ts";
 import { FrameRing } from "./frame_ring.ts";
@@ -8,6 +9,8 @@ import { LONGEST_RECORD } from "./offload.ts";
 
 /** Two of the longest records, and some. */
 const RING_BYTES = 256 * 1024;
+/** Whether the link is up; OPERATOR: as the operator wants it, else as the other end is there or not. */
+export const LINK = { UP: 1, OPERATOR: 2 } as const;
 const CONTROL_BYTES = 128;
 const WORD = { offloads: 0, sentDropped: 1 } as const;
 const TO_HOST = CONTROL_BYTES, TO_GUEST = TO_HOST + FrameRing.sizeBytes(RING_BYTES);
@@ -33,6 +36,11 @@ export class NetPort {
   }
   set offloads(bits: number) {
     Atomics.store(this.#words, WORD.offloads, bits);
+  }
+
+  /** Whether the guest could be told of its link now. */
+  get hasRoomForLink(): boolean {
+    return this.toGuest.hasRoom(1);
   }
 
   /** Frames that the host was too slow to take, in a run whose guest must not see how slow it is. */

@@ -1,9 +1,8 @@
-// The network device, VIRTIO 1.2 §5.1: one pair of queues and a control queue, mergeable receive buffers, checksum and TCP
-// segmentation offload in both directions, filters by address and VLAN, link status. Frames and their headers go to the
-// backend as they are (devices/net/port.ts); those that make no sense are dropped and told. Left out: several queue
-// pairs, receive-side scaling, UDP segmentation, announcements.
+// The network device, VIRTIO 1.2 §5.1: one pair of queues and a control queue (net_filter.ts), mergeable receive buffers,
+// checksum and TCP segmentation offload in both directions, link status. Frames and their headers go to the backend as
+// they are (devices/net/port.ts); those that make no sense are dropped and told. Left out: several queue pairs,
+// receive-side scaling, UDP segmentation, announcements.
 
-import { struct, type View } from "../../src/base/struct.ts";
 import {
   clearHeader,
   completeChecksum,
@@ -12,81 +11,21 @@ import {
   LONGEST_RECORD,
   NET_HEADER,
   NET_HEADER_BYTES,
-  OFFLOAD,
   readRequest,
 } from "../net/offload.ts";
-import type { NetBackend } from "../net/port.ts";
+import { LINK, type NetBackend } from "../net/port.ts";
 import type { Chain } from "./chain.ts";
 import { DEVICE_ID, type VirtioDevice, type VirtioTransport } from "./device.ts";
+import { NET_F, NET_NEEDS } from "./net_features.ts";
+import { ACK, NetFilter, VIRTIO_NET_STATE } from "./net_filter.ts";
 import type { Virtqueue } from "./queue.ts";
-
-/** Feature bits, §5.1.3. */
-export const NET_F = {
-  CSUM: 1n << 0n,
-  GUEST_CSUM: 1n << 1n,
-  CTRL_GUEST_OFFLOADS: 1n << 2n,
-  MTU: 1n << 3n,
-  MAC: 1n << 5n,
-  GUEST_TSO4: 1n << 7n,
-  GUEST_TSO6: 1n << 8n,
-  GUEST_ECN: 1n << 9n,
-  HOST_TSO4: 1n << 11n,
-  HOST_TSO6: 1n << 12n,
-  HOST_ECN: 1n << 13n,
-  MRG_RXBUF: 1n << 15n,
-  STATUS: 1n << 16n,
-  CTRL_VQ: 1n << 17n,
-  CTRL_RX: 1n << 18n,
-  CTRL_VLAN: 1n << 19n,
-  CTRL_RX_EXTRA: 1n << 20n,
-  CTRL_MAC_ADDR: 1n << 23n,
-} as const;
-/** Features that go only with another (§5.1.3.1). */
-const NEEDS: readonly (readonly [keyof typeof NET_F, keyof typeof NET_F])[] = [
-  ["GUEST_TSO4", "GUEST_CSUM"],
-  ["GUEST_TSO6", "GUEST_CSUM"],
-  ["HOST_TSO4", "CSUM"],
-  ["HOST_TSO6", "CSUM"],
-  ["CTRL_RX", "CTRL_VQ"],
-  ["CTRL_VLAN", "CTRL_VQ"],
-  ["CTRL_MAC_ADDR", "CTRL_VQ"],
-  ["CTRL_RX_EXTRA", "CTRL_VQ"],
-  ["CTRL_GUEST_OFFLOADS", "CTRL_VQ"],
-];
 
 const CONFIG = { mac: 0, status: 6, maxPairs: 8, mtu: 10 } as const, CONFIG_BYTES = 12;
 const LINK_UP = 1;
 const RX = 0, TX = 1, CTRL = 2;
 const QUEUE_SIZE = 256, CTRL_QUEUE_SIZE = 64;
-
-/** Classes and commands of the control queue, §5.1.6.5. */
-export const CTRL_CLASS = { RX: 0, MAC: 1, VLAN: 2, GUEST_OFFLOADS: 5 } as const;
-export const CTRL_MAC = { TABLE_SET: 0, ADDR_SET: 1 } as const;
-const VLAN_ADD = 0, VLAN_DEL = 1, OFFLOADS_SET = 0;
-export const ACK = { OK: 0, ERR: 1 } as const;
-/** RX commands, in their order. */
-const RX_MODES = ["promisc", "allMulti", "allUni", "noMulti", "noUni", "noBroadcast"] as const;
 /** The longest command: two tables of addresses. What is longer is refused. */
 const MOST_COMMAND_BYTES = 65536;
-/** Addresses that are kept; with more, all of their kind are let in. */
-const MOST_ADDRESSES = 64;
-
-export const VIRTIO_NET_STATE = struct("virtioNet", {
-  promisc: "u32",
-  allMulti: "u32",
-  allUni: "u32",
-  noMulti: "u32",
-  noUni: "u32",
-  noBroadcast: "u32",
-  /** Addresses in the table: unicast ones come first. All of a kind are let in when there were too many. */
-  unicasts: "u32",
-  multicasts: "u32",
-  unicastOverflow: "u32",
-  multicastOverflow: "u32",
-  addresses: `u8[384]`,
-  /** One bit per VLAN. */
-  vlans: "u32[128]",
-});
 
 export interface VirtioNetOptions {
   readonly backend: NetBackend;
@@ -102,6 +41,7 @@ export class VirtioNet implements VirtioDevice {
   readonly deviceId: number = DEVICE_ID.NET;
   readonly features: bigint;
   readonly queueSizes: readonly number[] = [QUEUE_SIZE, QUEUE_SIZE, CTRL_QUEUE_SIZE];
+  readonly featureNames: Readonly<Record<string, bigint>> = NET_F;
   readonly configBytes = CONFIG_BYTES;
   readonly stateBytes = VIRTIO_NET_STATE.size;
   readonly counters = {
@@ -109,6 +49,8 @@ export class VirtioNet implements VirtioDevice {
     sentBytes: 0,
     /** Those that made no sense. */
     sentErrors: 0,
+    /** The cable was not plugged in. */
+    sentUnplugged: 0,
     receivedFrames: 0,
     receivedBytes: 0,
     /** Nobody was there to take them, or their buffers were too small. */
@@ -119,9 +61,10 @@ export class VirtioNet implements VirtioDevice {
   readonly #options: VirtioNetOptions;
   readonly #backend: NetBackend;
   #transport!: VirtioTransport;
-  #state!: View<typeof VIRTIO_NET_STATE.spec>;
-  /** It outlives resets: the cable is outside. */
-  #linkUp = true;
+  #filter!: NetFilter;
+  /** Whether somebody is at the other end, and whether the operator has the cable plugged in. They outlive resets. */
+  #peerUp = true;
+  #plugged = true;
   /** There was no room for what the guest sends; and how many buffers were too few for what waits for it. */
   #sendStalled = false;
   #tooFewBuffers = -1;
@@ -140,25 +83,24 @@ export class VirtioNet implements VirtioDevice {
 
   attached(transport: VirtioTransport): void {
     this.#transport = transport;
-    this.#state = VIRTIO_NET_STATE.at(transport.deviceState.buffer, transport.deviceState.base);
+    this.#filter = new NetFilter(transport, CONFIG.mac, (bits) => this.#backend.setOffloads(bits));
   }
 
   reset(): void {
     const { config } = this.#transport, { mac, mtu } = this.#options;
     config.fill(0);
     config.set(mac, CONFIG.mac);
-    config[CONFIG.status] = this.#linkUp ? LINK_UP : 0;
+    config[CONFIG.status] = this.linkUp ? LINK_UP : 0;
     config[CONFIG.maxPairs] = 1;
     config[CONFIG.mtu] = mtu & 255;
     config[CONFIG.mtu + 1] = mtu >>> 8;
-    this.#state.promisc = 1;
+    this.#filter.reset();
     this.#sendStalled = false;
     this.#tooFewBuffers = -1;
-    this.#backend.setOffloads(0);
   }
 
   accepts(features: bigint): boolean {
-    for (const [feature, other] of NEEDS) {
+    for (const [feature, other] of NET_NEEDS) {
       if ((features & NET_F[feature]) === 0n || (features & NET_F[other]) !== 0n) continue;
       this.#transport.complain(`VIRTIO_NET_F_${feature} without VIRTIO_NET_F_${other}`);
       return false;
@@ -167,13 +109,7 @@ export class VirtioNet implements VirtioDevice {
   }
 
   started(): void {
-    const has = (feature: bigint) => this.#transport.has(feature);
-    this.#backend.setOffloads(
-      (has(NET_F.GUEST_CSUM) ? OFFLOAD.CSUM : 0) | (has(NET_F.GUEST_TSO4) ? OFFLOAD.TSO4 : 0) |
-        (has(NET_F.GUEST_TSO6) ? OFFLOAD.TSO6 : 0),
-    );
-    // A driver that does not filter by VLAN gets all of them.
-    if (!has(NET_F.CTRL_VLAN)) this.#state.vlans.fill(0xffff_ffff);
+    this.#filter.started();
   }
 
   notified(queue: Virtqueue): void {
@@ -200,6 +136,11 @@ export class VirtioNet implements VirtioDevice {
       const bytes = chain.readableBytes;
       if (bytes < NET_HEADER_BYTES + ETHERNET_BYTES || bytes > LONGEST_RECORD) {
         this.#refuse(`a frame of ${bytes - NET_HEADER_BYTES} bytes`);
+        queue.put(chain, 0);
+        continue;
+      }
+      if (!this.#plugged) {
+        counters.sentUnplugged++;
         queue.put(chain, 0);
         continue;
       }
@@ -250,7 +191,7 @@ export class VirtioNet implements VirtioDevice {
     this.#tooFewBuffers = -1;
     let any = false;
     for (let record = backend.next(); record !== null; record = backend.next()) {
-      if (record.length === 1) this.#setLink(record[0] !== 0);
+      if (record.length === 1) this.#linkChanged(record[0]!);
       else if (!this.#deliver(queue, record)) break;
       backend.taken();
       any = true;
@@ -260,21 +201,38 @@ export class VirtioNet implements VirtioDevice {
     queue.flush();
   }
 
-  #setLink(up: boolean): void {
-    if (this.#linkUp === up) return;
-    this.#linkUp = up;
-    this.#transport.config[CONFIG.status] = up ? LINK_UP : 0;
+  /** What the guest is told of its link. */
+  get linkUp(): boolean {
+    return this.#peerUp && this.#plugged;
+  }
+
+  /** The operator plugs the cable in, or pulls it: nothing gets through then, in either direction. */
+  setLink(up: boolean): void {
+    this.#plugged = up;
+    this.#tellLink();
+  }
+
+  #linkChanged(what: number): void {
+    if ((what & LINK.OPERATOR) !== 0) return this.setLink((what & LINK.UP) !== 0);
+    this.#peerUp = (what & LINK.UP) !== 0;
+    this.#tellLink();
+  }
+
+  #tellLink(): void {
+    const { config } = this.#transport, status = this.linkUp ? LINK_UP : 0;
+    if (config[CONFIG.status] === status) return;
+    config[CONFIG.status] = status;
     this.#transport.configChanged();
   }
 
   /** Puts one record into the guest's buffers, or drops it. False when there are too few buffers now. */
   #deliver(queue: Virtqueue, record: Uint8Array): boolean {
     const { counters } = this, transport = this.#transport;
-    if (!transport.running || !queue.live || !this.#mayReceive(record)) {
+    if (!transport.running || !queue.live || !this.#plugged || !this.#mayReceive(record)) {
       counters.receivedDropped++;
       return true;
     }
-    if (!this.#passes(record)) {
+    if (!this.#filter.passes(record)) {
       counters.receivedFiltered++;
       return true;
     }
@@ -331,35 +289,6 @@ export class VirtioNet implements VirtioDevice {
     return copy;
   }
 
-  /** Whether the filters let a frame in. */
-  #passes(record: Uint8Array): boolean {
-    const state = this.#state, at = NET_HEADER_BYTES;
-    if (state.promisc !== 0) return true;
-    if (record[at + 12] === 0x81 && record[at + 13] === 0) {
-      const vlan = (record[at + 14]! & 15) << 8 | record[at + 15]!;
-      if ((state.vlans[vlan >>> 5]! & 1 << (vlan & 31)) === 0) return false;
-    }
-    if ((record[at]! & 1) !== 0) {
-      let broadcast = true;
-      for (let i = 0; i < 6; i++) broadcast &&= record[at + i] === 255;
-      if (broadcast) return state.noBroadcast === 0;
-      if (state.noMulti !== 0) return false;
-      if (state.allMulti !== 0 || state.multicastOverflow !== 0) return true;
-      return this.#isListed(record, state.unicasts, state.unicasts + state.multicasts);
-    }
-    if (state.noUni !== 0) return false;
-    if (state.allUni !== 0 || state.unicastOverflow !== 0) return true;
-    if (sameAddress(record, at, this.#transport.config, CONFIG.mac)) return true;
-    return this.#isListed(record, 0, state.unicasts);
-  }
-
-  #isListed(record: Uint8Array, first: number, end: number): boolean {
-    for (let n = first; n < end; n++) {
-      if (sameAddress(record, NET_HEADER_BYTES, this.#state.addresses, 6 * n)) return true;
-    }
-    return false;
-  }
-
   #control(queue: Virtqueue): void {
     for (let chain = queue.take(); chain !== null; chain = queue.take()) {
       this.counters.commands++;
@@ -369,81 +298,10 @@ export class VirtioNet implements VirtioDevice {
       const command = new Uint8Array(Math.min(chain.readableBytes, MOST_COMMAND_BYTES));
       chain.read(0, command);
       const good = chain.readableBytes <= MOST_COMMAND_BYTES &&
-        this.#obey(command[0]!, command[1]!, command.subarray(2));
+        this.#filter.obey(command[0]!, command[1]!, command.subarray(2));
       chain.write(0, Uint8Array.of(good ? ACK.OK : ACK.ERR));
       queue.put(chain, 1);
     }
     queue.flush();
   }
-
-  /** Whether the command was one that is known and made sense. */
-  #obey(kind: number, command: number, data: Uint8Array): boolean {
-    const state = this.#state, has = (feature: bigint) => this.#transport.has(feature);
-    const view = new DataView(data.buffer, data.byteOffset, data.length);
-    switch (kind) {
-      case CTRL_CLASS.RX: {
-        const mode = RX_MODES[command];
-        if (mode === undefined || data.length !== 1 || data[0]! > 1) return false;
-        if (!has(command < 2 ? NET_F.CTRL_RX : NET_F.CTRL_RX_EXTRA)) return false;
-        state[mode] = data[0]!;
-        return true;
-      }
-      case CTRL_CLASS.MAC:
-        if (command === CTRL_MAC.ADDR_SET && has(NET_F.CTRL_MAC_ADDR) && data.length === 6) {
-          this.#transport.config.set(data, CONFIG.mac);
-          return true;
-        }
-        return command === CTRL_MAC.TABLE_SET && has(NET_F.CTRL_RX) && this.#setTable(data, view);
-      case CTRL_CLASS.VLAN: {
-        if (!has(NET_F.CTRL_VLAN) || data.length !== 2) return false;
-        const vlan = view.getUint16(0, true), bit = 1 << (vlan & 31);
-        if (vlan >= 4096 || (command !== VLAN_ADD && command !== VLAN_DEL)) return false;
-        if (command === VLAN_ADD) state.vlans[vlan >>> 5]! |= bit;
-        else state.vlans[vlan >>> 5]! &= ~bit;
-        return true;
-      }
-      case CTRL_CLASS.GUEST_OFFLOADS: {
-        if (!has(NET_F.CTRL_GUEST_OFFLOADS) || command !== OFFLOADS_SET || data.length !== 8) return false;
-        const bits = view.getBigUint64(0, true);
-        const known = [NET_F.GUEST_CSUM, NET_F.GUEST_TSO4, NET_F.GUEST_TSO6, NET_F.GUEST_ECN].filter(has);
-        if ((bits & ~known.reduce((all, bit) => all | bit, 0n)) !== 0n) return false;
-        const on = (feature: bigint, bit: number) => (bits & feature) !== 0n ? bit : 0;
-        this.#backend.setOffloads(
-          on(NET_F.GUEST_CSUM, OFFLOAD.CSUM) | on(NET_F.GUEST_TSO4, OFFLOAD.TSO4) | on(NET_F.GUEST_TSO6, OFFLOAD.TSO6),
-        );
-        return true;
-      }
-    }
-    return false;
-  }
-
-  /** Two tables, each with its number of addresses: unicast, then multicast. */
-  #setTable(data: Uint8Array, view: DataView): boolean {
-    const tables: Uint8Array[] = [];
-    let at = 0;
-    for (let n = 0; n < 2; n++) {
-      if (at + 4 > data.length) return false;
-      const bytes = view.getUint32(at, true) * 6;
-      if (at + 4 + bytes > data.length) return false;
-      tables.push(data.subarray(at + 4, at + 4 + bytes));
-      at += 4 + bytes;
-    }
-    if (at !== data.length) return false;
-    const state = this.#state, [unicast, multicast] = tables as [Uint8Array, Uint8Array];
-    const fits = (bytes: number) => bytes <= 6 * MOST_ADDRESSES;
-    const unicastBytes = fits(unicast.length) ? unicast.length : 0;
-    state.unicastOverflow = unicastBytes === unicast.length ? 0 : 1;
-    const multicastBytes = fits(unicastBytes + multicast.length) ? multicast.length : 0;
-    state.multicastOverflow = multicastBytes === multicast.length ? 0 : 1;
-    state.addresses.set(unicast.subarray(0, unicastBytes));
-    state.addresses.set(multicast.subarray(0, multicastBytes), unicastBytes);
-    state.unicasts = unicastBytes / 6;
-    state.multicasts = multicastBytes / 6;
-    return true;
-  }
-}
-
-function sameAddress(a: Uint8Array, aAt: number, b: Uint8Array, bAt: number): boolean {
-  for (let i = 0; i < 6; i++) if (a[aAt + i] !== b[bAt + i]) return false;
-  return true;
 }

@@ -6,10 +6,10 @@ import { DgramNet } from "../../devices/host/net_dgram.ts";
 import { FrameDump } from "../../devices/host/net_dump.ts";
 import { StreamNet } from "../../devices/host/net_stream.ts";
 import { UserNetEnd } from "../../devices/host/net_user.ts";
-import type { NetworkEnd, PortSide } from "../../devices/net/end.ts";
+import { giveLink, type NetworkEnd, type PortSide } from "../../devices/net/end.ts";
 import { Hub, HubPort } from "../../devices/net/hub.ts";
 import type { InputGate } from "../../devices/net/input.ts";
-import { createPortMemory, type NetBackend, NetPort, PortBackend } from "../../devices/net/port.ts";
+import { createPortMemory, LINK, type NetBackend, NetPort, PortBackend } from "../../devices/net/port.ts";
 import { hostWallSeconds, sharedNowMs } from "../base/clock.ts";
 import { assert } from "../base/errors.ts";
 import type { Channel } from "./channel.ts";
@@ -53,7 +53,9 @@ export function machineNetworks(
 
 /** The daemon's sides. */
 export class Networks {
-  readonly #ends: { readonly id: string; readonly end: NetworkEnd }[] = [];
+  readonly #ends: { readonly id: string; readonly end: NetworkEnd; readonly side: PortSide }[] = [];
+  /** What the operator wants of links, where there was no room to tell the guest. */
+  readonly #untold = new Map<PortSide, boolean>();
   readonly #dumps: FrameDump[] = [];
   readonly #hubs = new Map<number, Hub>();
   #closed = false;
@@ -69,17 +71,34 @@ export class Networks {
       const warn: Warn = (line) => this.notice(`${id}: ${line}`);
       this.#openDumps(side, netdev, warn);
       const end = await this.#openEnd(side, netdev, warn);
-      this.#ends.push({ id, end });
+      this.#ends.push({ id, end, side });
       // The run ended while this one was being opened.
       if (this.#closed) end.close();
     }
   }
 
   get idle(): boolean {
-    return this.#ends.every(({ end }) => end.idle);
+    return this.#ends.every(({ end }) => end.idle) &&
+      [...this.#untold.keys()].every(({ port }) => !port.hasRoomForLink);
   }
   service(): void {
+    for (const [side, up] of this.#untold) this.#tellLink(side, up);
     for (const { end } of this.#ends) end.service();
+  }
+
+  /**
+   * Plugs the cable of the network with this id in, or pulls it. It takes effect in the order of the frames, and a
+   * recording has it. False when there is no such network.
+   */
+  setLink(id: string, up: boolean): boolean {
+    const found = this.#ends.find((each) => each.id === id);
+    if (found !== undefined) this.#tellLink(found.side, up);
+    return found !== undefined;
+  }
+  #tellLink(side: PortSide, up: boolean): void {
+    if (giveLink(side.port, LINK.OPERATOR | (up ? LINK.UP : 0))) this.#untold.delete(side);
+    else this.#untold.set(side, up);
+    side.wake();
   }
 
   /** One line per network, for the monitor. */

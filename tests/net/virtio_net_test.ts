@@ -3,7 +3,11 @@
 import assert from "node:assert/strict";
 import { LONGEST_FRAME, NET_HEADER_BYTES, OFFLOAD } from "../../devices/net/offload.ts";
 import { FEATURE } from "../../devices/virtio/device.ts";
-import { ACK, CTRL_CLASS, CTRL_MAC, NET_F, VirtioNet } from "../../devices/virtio/net.ts";
+import { VirtioNet } from "../../devices/virtio/net.ts";
+import { NET_F } from "../../devices/virtio/net_features.ts";
+import { ACK, CTRL_CLASS, CTRL_MAC } from "../../devices/virtio/net_filter.ts";
+import { giveLink } from "../../devices/net/end.ts";
+import { LINK } from "../../devices/net/port.ts";
 import { FakeDriver, REG } from "../virtio/driver.ts";
 import { BROADCAST, ethernet, MAC, portPair, record } from "./ends.ts";
 
@@ -245,4 +249,31 @@ Deno.test("features that need another are not accepted alone", () => {
   const { driver } = nic(FEATURE.VERSION_1 | NET_F.HOST_TSO4);
   assert.equal(driver.status & 8, 0);
   assert.match(driver.record.errors[0]!, /HOST_TSO4 without VIRTIO_NET_F_CSUM/);
+});
+
+Deno.test("a cable that the operator pulls lets nothing through; it is plugged in only when both sides want it", () => {
+  const it = nic(), { driver, device, port, tx } = it, link = () => driver.read(REG.Config + 6, 2);
+  const generation = driver.read(REG.ConfigGeneration);
+  device.setLink(false);
+  assert.deepEqual([link(), driver.read(REG.ConfigGeneration)], [0, generation + 1]);
+  assert.equal(arrives(it, FRAME), false);
+  tx.add([new Uint8Array(NET_HEADER_BYTES), FRAME], []);
+  tx.kick();
+  assert.equal(tx.poll().length, 1);
+  assert.ok(port.toHost.empty);
+  assert.equal(device.counters.sentUnplugged, 1);
+  // The other end goes away and comes back: the operator's word still holds, and the other way round.
+  const told = (bits: number) => {
+    assert.ok(giveLink(port, bits));
+    device.pump();
+    return link();
+  };
+  assert.equal(told(0), 0);
+  assert.equal(told(LINK.UP), 0);
+  assert.equal(told(LINK.OPERATOR | LINK.UP), 1);
+  assert.equal(told(0), 0);
+  assert.equal(told(LINK.OPERATOR | LINK.UP), 0);
+  assert.equal(told(LINK.UP), 1);
+  assert.equal(arrives(it, FRAME), true);
+  assert.deepEqual(driver.record.errors, []);
 });
