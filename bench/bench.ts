@@ -1,10 +1,11 @@
 // `deno task bench`: the same guests with the same command lines on this program and on QEMU TCG, one after the other, as
-// ratios of wall time (below 1: faster than QEMU). Options: --only=kernels|boot|demo|gdb, --cpu=MODEL, --repeat=N, --json=FILE.
+// ratios of wall time (below 1: faster than QEMU). Options: --only=kernels|boot|demo|gdb|net, --cpu=MODEL, --repeat=N, --json=FILE.
 
 import { parse } from "@std/flags";
 import { fetchLinux } from "../src/machine/fetch_linux.ts";
 import { type GdbResult, measureStub } from "./gdb.ts";
 import { type Machine, QEMU, Run, VITRINE } from "./machines.ts";
+import { measureNet, type NetRate } from "./net.ts";
 
 const options = parse(Deno.args, { string: ["only", "cpu", "json"], default: { cpu: "cortex-a57", repeat: 1 } });
 const repeat = Number(options.repeat);
@@ -146,11 +147,28 @@ async function benchGdb(): Promise<void> {
   results.gdb = { vitrine: ours, qemu: theirs };
 }
 
+async function benchNet(): Promise<void> {
+  const [ours, theirs] = await measureNet([VITRINE, QEMU]) as [NetRate[], NetRate[]];
+  const share = (of: number) => `${Math.round(100 * of)}%`;
+  const cells = ({ rate, busy, guestThread, otherThreads }: NetRate) => [
+    rate.toFixed(0),
+    share(busy),
+    `${share(guestThread)} + ${share(otherThreads)}`,
+  ];
+  const rows = ours.map((our, n) => {
+    const their = theirs[n]!;
+    return [our.name, ...cells(our), ...cells(their), our.rate / their.rate];
+  });
+  table(["network", "vitrine", "busy", "cpu", "QEMU", "busy", "cpu", "ratio of rates"], rows);
+  results.net = { vitrine: ours, qemu: theirs };
+}
+
 const PARTS: Readonly<Record<string, () => Promise<void>>> = {
   kernels: benchKernels,
   boot: benchBoot,
   demo: benchDemo,
   gdb: benchGdb,
+  net: benchNet,
 };
 const only = String(options.only ?? "");
 for (const [name, part] of Object.entries(PARTS)) if (only === "" || only === name) await part();

@@ -50,6 +50,10 @@ export class Run {
     return performance.now() - this.#startMs;
   }
 
+  get pid(): number {
+    return this.#child.pid;
+  }
+
   get output(): string {
     return this.#output;
   }
