@@ -66,10 +66,12 @@ export class VirtioBlk implements VirtioDevice {
   readonly queueSizes: readonly number[];
   readonly configBytes = CONFIG_BYTES;
   readonly stateBytes = 0;
-  /** Requests by type since the start, and those that were answered with an error. */
-  readonly counters: { reads: number; writes: number; flushes: number; others: number; errors: number } = {
+  /** Requests by type since the start, bytes that they asked for, and how many were answered with an error. */
+  readonly counters = {
     reads: 0,
+    readBytes: 0,
     writes: 0,
+    writtenBytes: 0,
     flushes: 0,
     others: 0,
     errors: 0,
@@ -166,6 +168,7 @@ export class VirtioBlk implements VirtioDevice {
       case BLK_TYPE.IN:
         counters.reads++;
         if (!this.#inside(offset, room)) return this.#answer(queue, chain, BLK_STATUS.IOERR);
+        counters.readBytes += room;
         return backend.read(offset, chain.room(0, room), (good) => {
           if (!queue.isStale(chain)) chain.wrote(0, room);
           this.#answer(queue, chain, good ? BLK_STATUS.OK : BLK_STATUS.IOERR);
@@ -173,6 +176,7 @@ export class VirtioBlk implements VirtioDevice {
       case BLK_TYPE.OUT:
         counters.writes++;
         if (backend.readOnly || !this.#inside(offset, sent)) return this.#answer(queue, chain, BLK_STATUS.IOERR);
+        counters.writtenBytes += sent;
         return backend.write(offset, chain.sent(HEADER_BYTES, sent), this.#durable(queue, chain));
       case BLK_TYPE.FLUSH:
         counters.flushes++;

@@ -59,6 +59,8 @@ export class VirtioConsole implements VirtioDevice {
   readonly deviceId: number = DEVICE_ID.CONSOLE;
   readonly features = F.MULTIPORT | F.EMERG_WRITE;
   readonly featureNames = F;
+  /** Bytes of all ports, and control messages of the driver. */
+  readonly counters = { sentBytes: 0, receivedBytes: 0, controlMessages: 0 };
   readonly queueSizes: readonly number[];
   readonly configBytes = CONFIG_BYTES;
   /** By port: whether the driver has opened it. */
@@ -147,6 +149,7 @@ export class VirtioConsole implements VirtioDevice {
       if (chain === null) return;
       const count = chain.write(0, port.input.subarray(0, Math.min(port.input.length, chain.writableBytes)));
       port.input = port.input.subarray(count);
+      this.counters.receivedBytes += count;
       queue.put(chain, count);
     }
     queue.flush();
@@ -162,6 +165,7 @@ export class VirtioConsole implements VirtioDevice {
       while (at < chain.readableBytes) {
         const count = chain.read(at, chunk), taken = backend.transmit(chunk.subarray(0, count));
         at += taken;
+        this.counters.sentBytes += taken;
         if (taken < count) {
           port.output = { chain, at };
           backend.flush();
@@ -179,6 +183,7 @@ export class VirtioConsole implements VirtioDevice {
     const view = new DataView(message.buffer);
     for (let chain = queue.take(); chain !== null; chain = queue.take()) {
       const whole = chain.read(0, message) === CONTROL_BYTES;
+      this.counters.controlMessages++;
       queue.put(chain, 0);
       if (whole) this.#act(view.getUint32(0, true), view.getUint16(4, true), view.getUint16(6, true));
       else this.#transport.complain("a control message is too short");

@@ -13,6 +13,7 @@ export class VirtioRng implements VirtioDevice {
   readonly queueSizes: readonly number[] = [8];
   readonly configBytes = 0;
   readonly stateBytes = 0;
+  readonly counters = { requests: 0, bytes: 0 };
 
   /** `random` gives as many bytes as it is asked for, at most 65536. */
   constructor(private readonly random: (count: number) => Uint8Array) {}
@@ -22,8 +23,10 @@ export class VirtioRng implements VirtioDevice {
 
   notified(queue: Virtqueue): void {
     for (let chain = queue.take(); chain !== null; chain = queue.take()) {
-      const bytes = this.random(Math.min(chain.writableBytes, MOST_BYTES));
-      queue.put(chain, chain.write(0, bytes));
+      const bytes = this.random(Math.min(chain.writableBytes, MOST_BYTES)), count = chain.write(0, bytes);
+      this.counters.requests++;
+      this.counters.bytes += count;
+      queue.put(chain, count);
     }
     queue.flush();
   }

@@ -142,7 +142,7 @@ export async function runMachine(config: MachineConfig, options: DaemonOptions =
       async (d) => await recording?.write(d),
       outcome.fail,
     );
-    const debug = await serveDebugger(config, images, channel, notice, outcome.fail);
+    const debug = await serveDebugger(config, images, channel, networks, notice, outcome.fail);
     if (debug !== null) cleanup.add(() => void debug.close());
     worker.postMessage(
       startMessage(withExports(logSetup, started.nbd.map(({ found }) => found)), memory, images, netPorts, started),

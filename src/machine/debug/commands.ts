@@ -13,7 +13,15 @@ import {
   THREAD_COLUMNS,
   threadRows,
 } from "./commands/contexts.ts";
-import { DEVICE_COLUMNS, deviceRows } from "./commands/devices.ts";
+import {
+  DEVICE_COLUMNS,
+  deviceRows,
+  devicesText,
+  NETWORK_COLUMNS,
+  networkRows,
+  networkText,
+  virtioText,
+} from "./commands/devices.ts";
 import { gicText, timersText, tlbText, treeText } from "./commands/machine.ts";
 import { decodeText, registersText } from "./commands/registers.ts";
 import { type CommandPlace, type CommandRow, number, type OsTableRow, refuse, tabulate } from "./commands/row.ts";
@@ -88,7 +96,19 @@ export const COMMANDS: readonly CommandRow[] = [
     name: "info devices",
     args: "",
     help: "devices and where their registers are",
-    run: ({ control }) => tabulate([DEVICE_COLUMNS, ...deviceRows(control)]),
+    run: ({ control }) => devicesText(control),
+  },
+  {
+    name: "info virtio",
+    args: "[DEVICE]",
+    help: "virtio devices: features, queues, the last chain, errors, counters",
+    run: ({ control }, args) => virtioText(control, args),
+  },
+  {
+    name: "info network",
+    args: "",
+    help: "network devices, and whether their links are up",
+    run: ({ control }) => networkText(control),
   },
   { name: "walk", args: "[CONTEXT] VA", help: "the translation of an address, descriptor by descriptor", run: walk },
   {
@@ -137,5 +157,12 @@ export const OS_TABLES: readonly OsTableRow[] = [
     description: "Devices of the machine",
     columns: DEVICE_COLUMNS,
     rows: deviceRows,
+  },
+  {
+    name: "networks",
+    title: "Networks",
+    description: "Network devices",
+    columns: NETWORK_COLUMNS,
+    rows: networkRows,
   },
 ];

@@ -7,7 +7,9 @@ import { type GdbServer, startGdbServer } from "../../../gdbstub/server.ts";
 import { type Channel, REQUEST } from "../channel.ts";
 import { featuresLeftOut, type MachineConfig, type MachineImages, type SymbolFile } from "../config.ts";
 import { DEMO_SYMBOLS } from "../images.ts";
+import type { Networks } from "../network.ts";
 import { COMMAND_RING, LOOKING, REPLY_RING } from "./area.ts";
+import { hostCommands } from "./host_commands.ts";
 import { DaemonPort } from "./port.ts";
 import { isElf, SymbolFiles } from "./symbols.ts";
 import { MachineTarget } from "./target.ts";
@@ -35,6 +37,7 @@ export async function serveDebugger(
   config: MachineConfig,
   images: MachineImages,
   channel: Channel,
+  networks: Networks,
   notice: (line: string) => void,
   failed: (error: unknown) => void,
 ): Promise<DebugServer | null> {
@@ -56,6 +59,7 @@ export async function serveDebugger(
       without: featuresLeftOut(config.cpu),
     }),
     port,
+    hostCommands: hostCommands(config, networks, port),
     symbols: new SymbolFiles(symbolFiles(config, images)),
     spin: () => port.spin(),
   });

@@ -44,6 +44,8 @@ export interface TargetParts {
   readonly model: CpuModel;
   readonly port: Port;
   readonly symbols: Symbols;
+  /** Commands that are not asked of the machine's half; of two with one name these count. */
+  readonly hostCommands?: readonly MonitorCommand[];
   /** After resuming: where looking for a stop that comes at once is worth while. */
   readonly spin?: () => void;
 }
@@ -65,7 +67,7 @@ export class MachineTarget implements Target {
   readonly #running = new Set<string>();
 
   constructor(readonly parts: TargetParts) {
-    const { buffer, cpus, model, port } = parts, { values } = model;
+    const { buffer, cpus, model, port, hostCommands = [] } = parts, { values } = model;
     this.area = new DebugArea(buffer, cpus);
     this.#bus = new PhysicalBus(buffer);
     const words = new Uint32Array(buffer);
@@ -77,12 +79,16 @@ export class MachineTarget implements Target {
     );
     this.#memory = new GuestMemory(this.area, this.#bus, features);
     this.#registers = [describeRegisters(model, true), describeRegisters(model, false)];
-    this.commands = COMMANDS.map(({ name, args, help }) => ({
-      name,
-      args,
-      help,
-      run: (given, { place, space }) => port.call("command", name, given, place, space),
-    }));
+    const asked = COMMANDS.filter(({ name }) => !hostCommands.some((command) => command.name === name));
+    this.commands = [
+      ...asked.map(({ name, args, help }): MonitorCommand => ({
+        name,
+        args,
+        help,
+        run: (given, { place, space }) => port.call("command", name, given, place, space),
+      })),
+      ...hostCommands,
+    ];
     this.osTables = OS_TABLES.map(({ name, title, description, columns }) => ({
       name,
       title,
