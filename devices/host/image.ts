@@ -31,7 +31,7 @@ export class RawImage implements Image {
   readonly sizeBytes: number;
   readonly readOnly: boolean;
   readonly clusterBytes: number = SECTOR;
-  readonly canDiscard = false;
+  readonly canDiscard: boolean;
   #zeros: Uint8Array | null = null;
 
   /** With `guarded`, nothing may be written that makes the file look like another format. */
@@ -39,6 +39,7 @@ export class RawImage implements Image {
     this.name = file.path;
     this.readOnly = file.readOnly;
     this.sizeBytes = Math.ceil(file.sizeBytes / SECTOR) * SECTOR;
+    this.canDiscard = file.canPunch && !file.readOnly;
   }
 
   read(offset: number, pieces: readonly Uint8Array[]): void {
@@ -53,8 +54,12 @@ export class RawImage implements Image {
   flush(): void {
     this.file.flush();
   }
-  discard(): void {}
-  zero(offset: number, bytes: number): void {
+  /** A wish: a file system that cannot make holes keeps what is there. */
+  discard(offset: number, bytes: number): void {
+    this.file.punch(offset, bytes);
+  }
+  zero(offset: number, bytes: number, mayUnmap: boolean): void {
+    if ((mayUnmap && this.file.punch(offset, bytes)) || this.file.zeroRange(offset, bytes)) return;
     const zeros = this.#zeros ??= new Uint8Array(ZERO_BYTES);
     for (let done = 0; done < bytes; done += ZERO_BYTES) {
       this.file.writeAt(offset + done, zeros.subarray(0, Math.min(ZERO_BYTES, bytes - done)));

@@ -1,41 +1,59 @@
 // A file as an image lies in it: bytes at offsets, read and written in the machine's own thread, straight between the page
-// cache and guest memory (docs/decisions.md says why). Whoever may write holds an exclusive lock on the file, whoever only
-// reads a shared one, so that two runs cannot write to one image.
+// cache and guest memory (docs/decisions.md says why). Whoever may write keeps everybody else out, whoever only reads keeps
+// writers out, so that two programs cannot write to one image: see image_lock.ts.
 
 import fs from "node:fs";
 import { HostError, reason } from "../../src/base/errors.ts";
+import { type FileLibc, fileLibc, lockAsQemu } from "./image_lock.ts";
 
 /** Pieces are gathered up to this size, since one larger call is faster than several small ones. */
 const GATHER_BYTES = 2 ** 20;
+/** fallocate's modes; without KEEP_SIZE the file grows. */
+const FALLOCATE = { KEEP_SIZE: 1, PUNCH_HOLE: 2, ZERO_RANGE: 0x10 } as const;
 
 export class ImageFile {
-  readonly #lock: Deno.FsFile;
   readonly #fd: number;
+  /** Holds the lock on hosts whose C library is out of reach. */
+  readonly #lock: Deno.FsFile | null;
+  readonly #libc: FileLibc | null;
   #size: number;
   #closed = false;
   #gathered: Uint8Array | null = null;
 
-  private constructor(readonly path: string, readonly readOnly: boolean, lock: Deno.FsFile, fd: number, size: number) {
-    this.#lock = lock;
-    this.#fd = fd;
+  private constructor(
+    readonly path: string,
+    readonly readOnly: boolean,
+    held: { readonly fd: number; readonly lock: Deno.FsFile | null; readonly libc: FileLibc | null },
+    size: number,
+  ) {
+    this.#fd = held.fd;
+    this.#lock = held.lock;
+    this.#libc = held.libc;
     this.#size = size;
   }
 
   /** Opens a regular file or a block device. Throws HostError. */
   static open(path: string, readOnly: boolean): ImageFile {
-    let lock: Deno.FsFile | undefined;
+    let file: Deno.FsFile | undefined, fd: number | undefined, libc: FileLibc | null = null;
     try {
-      lock = Deno.openSync(path, { read: true, write: !readOnly });
+      file = Deno.openSync(path, { read: true, write: !readOnly });
       if (Deno.statSync(path).isDirectory) throw new HostError(`cannot open ${path}: is a directory`);
-      if (!lock.tryLockSync(!readOnly)) {
+      // The end of a block device is where seeking to the end goes.
+      const size = file.seekSync(0, Deno.SeekMode.End);
+      fd = fs.openSync(path, readOnly ? "r" : "r+");
+      libc = fileLibc();
+      const held = libc === null ? "unknown" : lockAsQemu(libc.symbols, fd, readOnly);
+      if (held === "refused" || (held === "unknown" && !file.tryLockSync(!readOnly))) {
         const who = readOnly ? "somebody writes to it" : "somebody else has it open";
         throw new HostError(`cannot open ${path}: ${who}`);
       }
-      // The end of a block device is where seeking to the end goes.
-      const size = lock.seekSync(0, Deno.SeekMode.End);
-      return new ImageFile(path, readOnly, lock, fs.openSync(path, readOnly ? "r" : "r+"), size);
+      const lock = held === "unknown" ? file : null;
+      if (lock === null) file.close();
+      return new ImageFile(path, readOnly, { fd, lock, libc }, size);
     } catch (error) {
-      lock?.close();
+      file?.close();
+      if (fd !== undefined) fs.closeSync(fd);
+      libc?.close();
       if (error instanceof HostError) throw error;
       throw new HostError(`cannot open ${path}: ${reason(error)}`);
     }
@@ -127,6 +145,24 @@ export class ImageFile {
     }
   }
 
+  /** Whether parts of the file can be given back to the host, where its file system can do that. */
+  get canPunch(): boolean {
+    return this.#libc !== null;
+  }
+  /** Makes a hole, which reads as zeros. False when the host cannot; then nothing has changed. */
+  punch(offset: number, bytes: number): boolean {
+    return this.#allocate(FALLOCATE.PUNCH_HOLE | FALLOCATE.KEEP_SIZE, offset, bytes);
+  }
+  /** Makes zeros that have their place on the disk. False when the host cannot do that without writing them. */
+  zeroRange(offset: number, bytes: number): boolean {
+    return this.#allocate(FALLOCATE.ZERO_RANGE | FALLOCATE.KEEP_SIZE, offset, bytes);
+  }
+  #allocate(mode: number, offset: number, bytes: number): boolean {
+    // What lies behind the end of the file is not there in these modes.
+    if (this.#libc === null || this.readOnly || bytes === 0 || offset + bytes > this.#size) return false;
+    return this.#libc.symbols.fallocate(this.#fd, mode, BigInt(offset), BigInt(bytes)) === 0;
+  }
+
   /** Cuts the file off, or makes it longer with a hole. */
   truncate(sizeBytes: number): void {
     try {
@@ -141,7 +177,8 @@ export class ImageFile {
     if (this.#closed) return;
     this.#closed = true;
     fs.closeSync(this.#fd);
-    this.#lock.close();
+    this.#lock?.close();
+    this.#libc?.close();
   }
 
   /** Calls `use` with pieces that together have at most GATHER_BYTES, and with every larger one alone. */

@@ -333,17 +333,18 @@ export class Qcow2Image implements Image {
     if (host !== 0) table.view.setUint8(index, table.view.getUint8(index) | 0x80);
     table.view.setUint32(index + 4, table.view.getUint32(index + 4) | lowFlags);
     this.#l2.touch(table);
-    if (old !== undefined) this.#free(old);
+    if (old !== undefined) this.#free(old, host === 0);
   }
 
-  #free(mapping: Mapping): void {
+  /** `discarded`: nothing takes its place. */
+  #free(mapping: Mapping, discarded: boolean): void {
     const refcounts = this.#refcounts, { clusterBytes } = this;
     if (mapping.kind === "none" || mapping.host === 0) return;
-    if (mapping.kind !== "compressed") refcounts.free(mapping.host);
+    if (mapping.kind !== "compressed") refcounts.free(mapping.host, discarded);
     else {
       // Compressed data counts in every cluster that it touches.
       const first = Math.floor(mapping.host / clusterBytes) * clusterBytes;
-      for (let host = first; host < mapping.host + mapping.bytes; host += clusterBytes) refcounts.free(host);
+      for (let host = first; host < mapping.host + mapping.bytes; host += clusterBytes) refcounts.free(host, discarded);
       this.#inflated = null;
     }
   }
@@ -363,7 +364,7 @@ export class Qcow2Image implements Image {
     setU64(this.#l1, index * 8, host);
     this.#l1.setUint8(index * 8, this.#l1.getUint8(index * 8) | 0x80);
     this.#l1Changed.add(index);
-    if (offset !== 0) this.#refcounts.free(offset);
+    if (offset !== 0) this.#refcounts.free(offset, false);
     return table;
   }
 }

@@ -23,6 +23,8 @@ export class Refcounts {
   #hint = 0;
   /** Clusters that lose one reference at the next commit. */
   #freed: number[] = [];
+  /** Those of them whose place in the file goes back to the host. */
+  readonly #discarded = new Set<number>();
 
   constructor(file: ImageFile, header: Qcow2Header, private readonly sync: () => void) {
     this.#file = file;
@@ -84,15 +86,22 @@ export class Refcounts {
   }
 
   /** The cluster at `offset` loses a reference, once the tables are on the disk. */
-  free(offset: number): void {
+  free(offset: number, discarded: boolean): void {
     this.#freed.push(offset / this.#clusterBytes);
+    if (discarded) this.#discarded.add(offset / this.#clusterBytes);
   }
 
   /** The tables are on the disk: what they no longer name is free. */
   release(): void {
-    const freed = this.#freed;
+    const freed = this.#freed, discarded = [...this.#discarded];
     this.#freed = [];
+    this.#discarded.clear();
     for (const cluster of freed) this.#drop(cluster);
+    const gone = discarded.filter((cluster) => this.#get(cluster) === 0).sort((a, b) => a - b);
+    for (let first = 0, end = 0; first < gone.length; first = end) {
+      while (end < gone.length && gone[end]! - gone[first]! === end - first) end++;
+      this.#file.punch(gone[first]! * this.#clusterBytes, (end - first) * this.#clusterBytes);
+    }
   }
 
   #drop(cluster: number): void {

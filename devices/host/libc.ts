@@ -33,12 +33,18 @@ export const POLL = { IN: 1, OUT: 4, HUP: 0x10 } as const;
 const NAMES = ["libc.so.6", "libc.so"];
 
 /** Loads the library, or throws a HostError that begins with `action`. */
-export function loadLibc(action: string): Library {
+export const loadLibc = (action: string): Library => loadSymbols(action, SYMBOLS);
+
+/** The same with other functions of the library. */
+export function loadSymbols<const S extends Deno.ForeignLibraryInterface>(
+  action: string,
+  symbols: S,
+): Deno.DynamicLibrary<S> {
   if (Deno.build.os !== "linux") throw new HostError(`${action}: only on Linux`);
   let last: unknown;
   for (const name of NAMES) {
     try {
-      return Deno.dlopen(name, SYMBOLS);
+      return Deno.dlopen(name, symbols);
     } catch (error) {
       last = error;
     }

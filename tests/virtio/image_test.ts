@@ -103,3 +103,91 @@ Deno.test({
       again.close();
     }),
 });
+
+/** Bytes that a file takes on the host's disk. */
+const taken = async (path: string) => (await Deno.stat(path)).blocks! * 512;
+
+Deno.test("discarding gives space back to the host; zeros are zeros with and without it", () =>
+  inDirectory(async (directory) => {
+    const path = `${directory}/image`, size = 4 * 2 ** 20, content = new Uint8Array(size).fill(5);
+    await Deno.writeFile(path, content);
+    const image = open(path, { format: "raw" });
+    try {
+      image.zero(512, 4096, false);
+      content.fill(0, 512, 4608);
+      image.zero(2 ** 20, 2 ** 20 + 512, true);
+      content.fill(0, 2 ** 20, 2 ** 21 + 512);
+      image.flush();
+      assert.deepEqual(await Deno.readFile(path), content);
+      if (!image.canDiscard) return;
+      const before = await taken(path);
+      image.discard(3 * 2 ** 20, 2 ** 20);
+      image.flush();
+      assert.ok(await taken(path) <= before - 2 ** 20, "a file system for tests makes holes");
+      assert.deepEqual((await Deno.readFile(path)).subarray(0, 3 * 2 ** 20), content.subarray(0, 3 * 2 ** 20));
+    } finally {
+      image.close();
+    }
+    assert.equal((await Deno.stat(path)).size, size);
+  }));
+
+Deno.test({
+  name: "what is discarded of a qcow2 image goes back to the host",
+  ignore: !await hasTools("qemu-img"),
+  fn: () =>
+    inDirectory(async (directory) => {
+      const path = `${directory}/image`;
+      await runTool("qemu-img", ["create", "-q", "-f", "qcow2", path, "16M"]);
+      const image = open(path);
+      image.write(0, [new Uint8Array(8 * 2 ** 20).fill(1)]);
+      image.flush();
+      const before = await taken(path);
+      image.discard(2 ** 20, 6 * 2 ** 20);
+      image.close();
+      assert.ok(await taken(path) <= before - 5 * 2 ** 20);
+      assert.match((await runTool("qemu-img", ["check", path])).output, /No errors were found/);
+      const again = open(path), back = new Uint8Array(8 * 2 ** 20);
+      again.read(0, [back]);
+      again.close();
+      assert.deepEqual(back, new Uint8Array(back.length).fill(1).fill(0, 2 ** 20, 7 * 2 ** 20));
+    }),
+});
+
+Deno.test({
+  name: "a full disk under a raw image, and under an overlay, is an error until there is room again",
+  ignore: !mountable,
+  fn: () =>
+    inMount(async (directory) => {
+      const path = `${directory}/image`, ballast = `${directory}/ballast`, piece = [new Uint8Array(65536).fill(7)];
+      await Deno.writeFile(path, new Uint8Array(0));
+      await Deno.truncate(path, 64 * 2 ** 20);
+      const before = Deno.env.get("TMPDIR");
+      Deno.env.set("TMPDIR", directory);
+      try {
+        for (const snapshot of [false, true]) {
+          await Deno.writeFile(ballast, new Uint8Array(2 ** 20));
+          const image = open(path, { format: "raw", snapshot }), lines: string[] = [];
+          const backend = new ImageBackend(image, { discard: true, unsafe: false, warn: (line) => lines.push(line) });
+          const write = (n: number) => {
+            let good: boolean | undefined;
+            backend.write(n * 2 * 65536, piece, (ended) => good = ended);
+            return good;
+          };
+          const ends = Array.from({ length: 100 }, (_, n) => write(n));
+          assert.ok(ends.slice(0, 10).every(Boolean) && ends.slice(-10).every((good) => good === false), ends.join());
+          assert.equal(lines.length, 1);
+          assert.match(lines[0]!, /^cannot write .*: No space left on device/);
+          const written = ends.lastIndexOf(true), back = new Uint8Array(65536);
+          backend.read(written * 2 * 65536, [back], (good) => assert.equal(good, true));
+          assert.deepEqual(back, piece[0]);
+          await Deno.remove(ballast);
+          assert.equal(write(400), true);
+          backend.discard(0, 64 * 2 ** 20, (good) => assert.equal(good, true));
+          backend.close();
+        }
+      } finally {
+        if (before === undefined) Deno.env.delete("TMPDIR");
+        else Deno.env.set("TMPDIR", before);
+      }
+    }),
+});
