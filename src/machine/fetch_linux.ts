@@ -28,7 +28,7 @@ interface Manifest {
   readonly sha256: { readonly [file: string]: string };
 }
 /** Counted up when the initramfs that we pack changes. */
-const FORMAT = 6;
+const FORMAT = 7;
 const FILES = ["Image", "initrd.cpio", "xen"] as const;
 
 function cacheDirectory(): string {
@@ -116,7 +116,8 @@ async function writeWhole(path: string, data: Uint8Array): Promise<void> {
 }
 
 /**
- * The first program: mounts what a shell needs, then gives it the terminal; leaving the shell powers off. busybox's
+ * The first program: mounts what a shell needs, then gives it the terminal; leaving the shell powers off. With root= on the
+ * kernel's command line it goes on with what is on that disk, as a distribution's own initramfs does. busybox's
  * poweroff, halt and reboot signal process 1, which therefore waits for the shell in the background, where traps run.
  */
 const INIT = `#!/bin/busybox sh
@@ -128,6 +129,18 @@ mkdir -p /dev/pts
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmp /tmp
 sh /etc/modules
+for word in $(cat /proc/cmdline); do
+  case $word in
+  root=*) root=\${word#root=} ;;
+  init=*) init=\${word#init=} ;;
+  ro|rw) mode=$word ;;
+  esac
+done
+if [ -n "$root" ] && mkdir /disk && mount -o \${mode:-rw} $root /disk; then
+  umount /dev/pts
+  for each in proc sys dev; do mount -o move /$each /disk/$each; done
+  exec switch_root /disk \${init:-/sbin/init}
+fi
 hostname vitrine
 export HOME=/root PATH=/bin PS1='vitrine:\\w# '
 cd /root
