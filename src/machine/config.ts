@@ -173,6 +173,14 @@ export type VirtioConfig =
       /** What the guest is told, 0 for nothing. */
       readonly mtu: number;
     }
+    | {
+      readonly kind: "vsock";
+      /** The guest's address. */
+      readonly guestCid: number;
+      /** The Unix socket of the host's end. */
+      readonly path: string;
+    }
+    | { readonly kind: "balloon"; readonly deflateOnOom: boolean; readonly reportsFreePages: boolean }
   );
 
 /** The other end of a network device. */

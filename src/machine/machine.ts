@@ -37,7 +37,8 @@ import { countCalls } from "./stats.ts";
 import { DEVICE_ACCESS, GUEST_ERROR, placeOf, traceBlock, UNMAPPED } from "./tracing.ts";
 
 import type { NetBackend } from "../../devices/net/port.ts";
-import { type Consoles, type Drives, makeVirtioDevices } from "./virtio.ts";
+import type { BalloonBackend } from "../../devices/virtio/balloon.ts";
+import { type Consoles, type Drives, makeVirtioDevices, type Vsocks } from "./virtio.ts";
 
 /** What a machine is handed. */
 export interface Surroundings {
@@ -48,6 +49,8 @@ export interface Surroundings {
   /** The network ports that the configuration names. */
   readonly networks?: ReadonlyMap<string, NetBackend>;
   readonly consoles?: Consoles;
+  readonly vsocks?: Vsocks;
+  readonly balloon?: BalloonBackend | null;
   readonly clock: Clock;
   /** Seconds since 1970. */
   readonly wallSeconds: () => number;
@@ -134,6 +137,8 @@ export class Machine {
       drives: around.drives ?? new Map(),
       networks: around.networks ?? new Map(),
       consoles: around.consoles ?? new Map(),
+      vsocks: around.vsocks ?? new Map(),
+      balloon: around.balloon ?? null,
     });
     const schedulerBase = stateBase + boardStateBytes(virtio),
       stateBytes = schedulerBase + SCHEDULER_STATE.size - HOST_MAP.devices.base;

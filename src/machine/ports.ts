@@ -1,23 +1,28 @@
-// Streams between the machine's virtio devices and the daemon, other than networks: disks on NBD servers, and ports of
-// consoles. Each has a record port in shared memory; what comes through it passes the machine's input gate.
+// Streams between the machine's virtio devices and the daemon, other than networks: disks on NBD servers, ports of
+// consoles, sockets of the host, and what is wanted of a memory balloon. Each has a record port in shared memory; what
+// comes through it passes the machine's input gate.
 
 import { CONSOLE_RING_BYTES, ConsoleEnd, ConsoleLink } from "../../devices/host/console_link.ts";
 import { NbdBackend } from "../../devices/host/nbd.ts";
 import { NbdLink } from "../../devices/host/nbd_link.ts";
 import type { NbdExport } from "../../devices/host/nbd_protocol.ts";
 import { MachineLink, RecordPort } from "../../devices/host/record_port.ts";
+import { VsockEnd } from "../../devices/host/vsock.ts";
+import { openPageRelease, type ReleasePages } from "../../devices/host/page_release.ts";
+import type { BalloonBackend } from "../../devices/virtio/balloon.ts";
 import type { BlockBackend } from "../../devices/virtio/block_backend.ts";
 import type { PortBackend } from "../../devices/virtio/console_backend.ts";
+import type { VsockBackend } from "../../devices/virtio/vsock.ts";
 import { sharedNowMs } from "../base/clock.ts";
-import { assert } from "../base/errors.ts";
+import { assert, HostError } from "../base/errors.ts";
 import type { Channel } from "./channel.ts";
 import type { CharacterDevices } from "./chardevs.ts";
-import type { ConsolePortConfig, DriveConfig, MachineConfig } from "./config.ts";
+import type { ConsolePortConfig, DriveConfig, MachineConfig, VirtioConfig } from "./config.ts";
 import type { InputGate } from "./input_gate.ts";
 
 /** Numbers of ports in the input log; networks have those below. */
-const FIRST_NBD = 64, FIRST_CONSOLE = 128;
-const NBD_RING_BYTES = 2 ** 20;
+const FIRST_NBD = 64, FIRST_CONSOLE = 128, FIRST_VSOCK = 192, BALLOON = 255;
+const NBD_RING_BYTES = 2 ** 20, VSOCK_RING_BYTES = 2 ** 19, BALLOON_RING_BYTES = 4096;
 /** How long a machine whose time follows instructions waits for the host to take output. */
 const PATIENCE_MS = 2000;
 
@@ -28,16 +33,25 @@ const nbdDrives = ({ drives }: MachineConfig) =>
 export const consolePorts = ({ virtio }: MachineConfig): ConsolePortConfig[] =>
   virtio.flatMap((device) => device.kind === "serial" ? device.ports : []);
 
+/** The devices of one kind, in their order. */
+function devicesOf<K extends VirtioConfig["kind"]>({ virtio }: MachineConfig, kind: K) {
+  return virtio.filter((device): device is VirtioConfig & { kind: K } => device.kind === kind);
+}
+
 /** What the machine's thread is told of the ports. */
 export interface PortsStart {
   readonly nbd: readonly { readonly memory: SharedArrayBuffer; readonly found: NbdExport }[];
   readonly consoles: readonly SharedArrayBuffer[];
+  readonly vsocks: readonly SharedArrayBuffer[];
+  readonly balloon: SharedArrayBuffer;
 }
 
 /** The daemon's sides. */
 export class Ports {
   readonly #links: NbdLink[] = [];
   readonly #ends: ConsoleEnd[] = [];
+  readonly #vsocks: VsockEnd[] = [];
+  readonly #balloonMemory = RecordPort.create(BALLOON_RING_BYTES);
   #closed = false;
 
   constructor(
@@ -84,30 +98,49 @@ export class Ports {
       }
       return memory;
     });
-    return { nbd, consoles };
+    const vsocks: SharedArrayBuffer[] = [];
+    for (const { guestCid, path } of devicesOf(config, "vsock")) {
+      const memory = RecordPort.create(VSOCK_RING_BYTES);
+      vsocks.push(memory);
+      // In a replay packets come from the log, and for a device tree nothing runs.
+      if (config.replay !== null || config.dumpDtb !== null) continue;
+      const end = await VsockEnd.open({ port: new RecordPort(memory), wake, path, guestCid });
+      this.#vsocks.push(end);
+      if (this.#closed) end.close();
+    }
+    return { nbd, consoles, vsocks, balloon: this.#balloonMemory };
+  }
+
+  /** Tells the balloon of `word`; false when it has not heard what it was told before. */
+  tellBalloon(word: number): boolean {
+    const told = new RecordPort(this.#balloonMemory).toGuest.push(new Uint8Array(Uint32Array.of(word).buffer));
+    this.channel.machineBell.ring();
+    return told;
   }
 
   get idle(): boolean {
-    return this.#links.every((link) => link.idle) && this.#ends.every((end) => end.idle);
+    return [this.#links, this.#ends, this.#vsocks].every((all) => all.every(({ idle }) => idle));
   }
   service(): void {
     for (const link of this.#links) link.service();
     for (const end of this.#ends) end.service();
+    for (const end of this.#vsocks) end.service();
   }
   /** Resolves when everything that the guest has sent to consoles is with the host. */
   async drain(): Promise<void> {
     await Promise.all(this.#ends.map((end) => end.drain()));
   }
 
-  /** One line for each server, for the monitor. */
+  /** One line for each server and each way to a guest's sockets, for the monitor. */
   info(): string[] {
-    return this.#links.map(({ name, state }) => `${name}: ${state}`);
+    return [...this.#links, ...this.#vsocks].map(({ name, state }) => `${name}: ${state}`);
   }
 
   close(): void {
     this.#closed = true;
     for (const link of this.#links) link.close();
     for (const end of this.#ends) end.close();
+    for (const end of this.#vsocks) end.close();
   }
 }
 
@@ -143,7 +176,38 @@ export class MachinePorts {
     );
   }
 
-  #link(memory: SharedArrayBuffer, number: number, isConsole: boolean): MachineLink {
+  vsocks(): Map<VirtioConfig, VsockBackend> {
+    return new Map(
+      devicesOf(this.#config, "vsock").map((device, index) => [
+        device,
+        this.#link(this.#start.vsocks[index]!, FIRST_VSOCK + index, false, true),
+      ]),
+    );
+  }
+
+  /** What a balloon stands on. A run that is to repeat gives nothing back, since not every host can. */
+  balloon(memory: SharedArrayBuffer, warn: (line: string) => void): BalloonBackend | null {
+    const { record, replay, dumpDtb } = this.#config;
+    if (devicesOf(this.#config, "balloon").length === 0) return null;
+    const link = this.#link(this.#start.balloon, BALLOON, false);
+    let release: ReleasePages = () => {};
+    try {
+      if ((record ?? replay ?? dumpDtb) === null) release = openPageRelease(memory);
+    } catch (error) {
+      if (!(error instanceof HostError)) throw error;
+      warn(error.message);
+    }
+    return {
+      next: () => link.next(),
+      taken: () => link.taken(),
+      get hasInput() {
+        return link.hasInput;
+      },
+      release,
+    };
+  }
+
+  #link(memory: SharedArrayBuffer, number: number, isConsole: boolean, patient = isConsole): MachineLink {
     const { gate, channel } = this, { machineBell, daemonBell } = channel;
     const waitForRoom = (hasRoom: () => boolean) => {
       for (const limit = sharedNowMs() + PATIENCE_MS; !hasRoom() && !channel.quitting && sharedNowMs() < limit;) {
@@ -159,7 +223,7 @@ export class MachinePorts {
       wake: () => daemonBell.ring(),
       // What a disk is asked for may wait without the guest seeing it; output of a console may not.
       sendsInReplay: isConsole,
-      waitForRoom: isConsole && this.#config.icount !== null ? waitForRoom : null,
+      waitForRoom: patient && this.#config.icount !== null ? waitForRoom : null,
     });
   }
 }

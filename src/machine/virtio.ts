@@ -4,12 +4,14 @@ import { ImageBackend } from "../../devices/host/image.ts";
 import { openImage } from "../../devices/host/image_open.ts";
 import type { BlockBackend } from "../../devices/virtio/block_backend.ts";
 import { VirtioBlk } from "../../devices/virtio/blk.ts";
+import { type BalloonBackend, VirtioBalloon } from "../../devices/virtio/balloon.ts";
 import type { NetBackend } from "../../devices/net/port.ts";
 import { VirtioConsole } from "../../devices/virtio/console.ts";
 import type { PortBackend } from "../../devices/virtio/console_backend.ts";
 import type { VirtioDevice } from "../../devices/virtio/device.ts";
 import { VirtioNet } from "../../devices/virtio/net.ts";
 import { VirtioRng } from "../../devices/virtio/rng.ts";
+import { VirtioVsock, type VsockBackend } from "../../devices/virtio/vsock.ts";
 import { assert } from "../base/errors.ts";
 import type { ConsolePortConfig, DriveConfig, MachineConfig, VirtioConfig } from "./config.ts";
 import type { RandomBytes } from "./device_tree.ts";
@@ -20,6 +22,12 @@ export type Drives = ReadonlyMap<string, BlockBackend>;
 
 /** The host's side of the ports of consoles. */
 export type Consoles = ReadonlyMap<ConsolePortConfig, PortBackend>;
+
+/** The ways to the host's sockets, by their devices. */
+export type Vsocks = ReadonlyMap<VirtioConfig, VsockBackend>;
+
+/** Nobody wants anything, and the host takes nothing. */
+const IDLE_BALLOON: BalloonBackend = { next: () => null, taken: () => {}, hasInput: false, release: () => {} };
 
 /**
  * By transport, lowest address first: the device there, if any. As on QEMU's board the first device takes the transport
@@ -44,6 +52,9 @@ export interface VirtioSurroundings {
   /** The host's side of network devices, by the ids of their back ends. */
   readonly networks: ReadonlyMap<string, NetBackend>;
   readonly consoles: Consoles;
+  readonly vsocks: Vsocks;
+  /** Null where nobody wants anything of a balloon. */
+  readonly balloon: BalloonBackend | null;
 }
 
 /** The devices by their transports. */
@@ -52,7 +63,7 @@ export function makeVirtioDevices(config: MachineConfig, around: VirtioSurroundi
 }
 
 function makeDevice(device: VirtioConfig, config: MachineConfig, around: VirtioSurroundings): VirtioDevice {
-  const { random, drives, networks, consoles } = around;
+  const { random, drives, networks, consoles, vsocks, balloon } = around;
   switch (device.kind) {
     case "rng":
       return new VirtioRng(random);
@@ -71,6 +82,13 @@ function makeDevice(device: VirtioConfig, config: MachineConfig, around: VirtioS
           return { ...port, backend };
         }),
       });
+    case "vsock": {
+      const backend = vsocks.get(device);
+      assert(backend !== undefined, `socket ${device.path} is there`);
+      return new VirtioVsock({ backend, guestCid: device.guestCid });
+    }
+    case "balloon":
+      return new VirtioBalloon({ ...device, backend: balloon ?? IDLE_BALLOON });
     case "net": {
       const backend = networks.get(device.netdev);
       assert(backend !== undefined, `network ${device.netdev} is there`);

@@ -102,6 +102,8 @@ function run(message: StartMessage) {
   const machine = new Machine(config, images, {
     drives,
     consoles: ports.consoles(),
+    vsocks: ports.vsocks(),
+    balloon: ports.balloon(memory.buffer as SharedArrayBuffer, warn),
     networks: machineNetworks(config, message.netPorts, channel, gate),
     memory,
     clock,

@@ -18,6 +18,7 @@ import {
 } from "./net.ts";
 import { chardevConfig, type ChardevDraft } from "./chardev.ts";
 import { count, FILE, text, type ValueKind } from "./values.ts";
+import { BALLOON_FIELDS, balloonDevice, checkSingle, VSOCK_FIELDS, vsockDevice } from "./vsock.ts";
 import { SERIAL_FIELDS, serialDevice, serialDrivers, withPorts } from "./virtio_serial.ts";
 
 export interface VirtioDraft extends DriveDraft, BlockdevDraft, NetDraft {
@@ -85,6 +86,9 @@ function addBlk(draft: VirtioDraft, given: Given<typeof BLK_FIELDS>): void {
 const SERIAL_DEVICE_FIELDS = { ...SERIAL_FIELDS, ...VIRTIO_FIELDS };
 const NET_DEVICE_FIELDS = { ...NET_FIELDS, ...VIRTIO_FIELDS };
 
+const VSOCK_DEVICE_FIELDS = { ...VSOCK_FIELDS, ...VIRTIO_FIELDS };
+const BALLOON_DEVICE_FIELDS = { ...BALLOON_FIELDS, ...VIRTIO_FIELDS };
+
 const RNG_FIELDS = { rng: field(text("ID"), "its -object (the host's random numbers)"), ...VIRTIO_FIELDS };
 
 function addRng(draft: VirtioDraft, given: Given<typeof RNG_FIELDS>): void {
@@ -110,6 +114,18 @@ export function virtioDrivers<D extends VirtioDraft>(): readonly Variant<D>[] {
       (draft, given) => void draft.virtio.push({ ...virtioCommon(given), ...serialDevice(given) }),
     ),
     ...serialDrivers<D>(),
+    variant<D, typeof VSOCK_DEVICE_FIELDS>(
+      "vhost-vsock-device vhost-vsock virtio-vsock-device",
+      VSOCK_DEVICE_FIELDS,
+      "sockets between the guest and this host's Unix sockets",
+      (draft, given) => void draft.virtio.push({ ...virtioCommon(given), ...vsockDevice(given) }),
+    ),
+    variant<D, typeof BALLOON_DEVICE_FIELDS>(
+      "virtio-balloon-device virtio-balloon",
+      BALLOON_DEVICE_FIELDS,
+      "takes memory from the guest and gives it back",
+      (draft, given) => void draft.virtio.push({ ...virtioCommon(given), ...balloonDevice(given) }),
+    ),
   ];
 }
 
@@ -161,6 +177,7 @@ export function virtioConfig(
     if (used.has(device.drive)) throw new UsageError(`option -device: drive ${device.drive} has two devices`);
     used.add(device.drive);
   }
+  checkSingle(virtio);
   if (virtio.length > VIRTIO_SLOTS) {
     throw new UsageError(`${virtio.length} virtio devices are too many: ${VIRTIO_SLOTS} is the most`);
   }
