@@ -28,7 +28,8 @@ export interface Environment {
    */
   at(vcpu: Vcpu, op: AddressTranslation, value: bigint): Status;
   tlbi(vcpu: Vcpu, op: TlbInvalidation, value: bigint): void;
-  cacheOp(vcpu: Vcpu, op: CacheMaintenance, value: bigint): Status;
+  /** `lo` and `hi` are the words of the address: DC ZVA is frequent. */
+  cacheOp(vcpu: Vcpu, op: CacheMaintenance, lo: number, hi: number): Status;
 
   /**
    * The firmware's call, arguments and result in X0..X3. `state.pc` is at the HVC or SMC: CONTINUE goes on after it, and
@@ -37,6 +38,9 @@ export interface Environment {
   psci(vcpu: Vcpu): Status;
   /** Which instruction calls PSCI; the other is UNDEFINED where the architecture has it so. */
   readonly psciConduit: "hvc" | "smc";
+
+  /** A semihosting call, as `psci`; undefined when this level has none. Absent: HLT is UNDEFINED. */
+  semihosting?(vcpu: Vcpu): Status | undefined;
 
   /**
    * A register of self-hosted debug was written. Must be cheap while nothing is enabled. Answers whether instructions that

@@ -180,14 +180,13 @@ export function sysInstruction(vcpu: Vcpu, key: number, rt: number): Status {
   if (vcpu.state.el < row.el) return refuse(vcpu, VERDICT.UNDEFINED, key, rt, false);
   const verdict = judge(vcpu, checks);
   if (verdict !== VERDICT.ALLOWED) return refuse(vcpu, verdict, key, rt, false);
-  const value = vcpu.state.x[rt]!;
   switch (row.kind) {
     case "cache":
-      return vcpu.environment.cacheOp(vcpu, row.op, value);
+      return vcpu.environment.cacheOp(vcpu, row.op, vcpu.xWords[2 * rt]!, vcpu.xWords[2 * rt + 1]!);
     case "at":
-      return vcpu.environment.at(vcpu, row.op, value);
+      return vcpu.environment.at(vcpu, row.op, vcpu.state.x[rt]!);
     case "tlbi":
-      vcpu.environment.tlbi(vcpu, row.op, value);
+      vcpu.environment.tlbi(vcpu, row.op, vcpu.state.x[rt]!);
       return CONTINUE;
   }
 }

@@ -54,7 +54,7 @@ export function machineEnvironment(machine: Machine, psciConduit: "hvc" | "smc")
       return CONTINUE;
     },
     tlbi: (vcpu, op, value) => tlbInvalidate(machine.mmus[vcpu.index]!, machine.mmus, op, ...words(value)),
-    cacheOp: (vcpu, op, value) => maintainCache(machine.mmus[vcpu.index]!, op, ...words(value)) ? CONTINUE : REFETCH,
+    cacheOp: (vcpu, op, lo, hi) => maintainCache(machine.mmus[vcpu.index]!, op, lo, hi) ? CONTINUE : REFETCH,
     psci(vcpu) {
       const { x } = vcpu.state, id = Number(x[0]! & 0xffff_ffffn);
       const result = psciCall(psciHost, vcpu.index, id, [x[1]!, x[2]!, x[3]!]);
@@ -64,6 +64,8 @@ export function machineEnvironment(machine: Machine, psciConduit: "hvc" | "smc")
       advance(vcpu);
       return LEAVE;
     },
+    // The machine makes it after its vCPUs.
+    semihosting: (vcpu) => machine.semihosting?.call(vcpu),
     sendEvent: () => machine.sendEvent(),
     kick: (vcpu) => machine.kick(vcpu),
     retiredAt: (vcpu, record) => machine.scheduler.retiredAt(vcpu, record),

@@ -113,7 +113,7 @@ export class Mmu {
   readonly counters: Counters;
   readonly #bus: PhysicalBus;
   readonly #code: CodeCache;
-  readonly #bytes: Uint8Array;
+  readonly #doubles: Float64Array;
   readonly #transfer: Uint32Array;
   readonly #transferBytes: Uint8Array;
 
@@ -130,7 +130,7 @@ export class Mmu {
     this.tlb = new Tlb(parts.memory, parts.base);
     this.contexts = new Contexts(parts.state, parts.registers, parts.features, () => this.tlb.flush());
     this.walker = new Walker(parts.bus, parts.memory);
-    this.#bytes = new Uint8Array(parts.memory);
+    this.#doubles = new Float64Array(parts.memory);
     const transfer = this.#transfer = parts.state.transferWords;
     this.#transferBytes = new Uint8Array(transfer.buffer, transfer.byteOffset, transfer.byteLength);
   }
@@ -324,7 +324,8 @@ export class Mmu {
     if (!this.#bus.isWritablePage(pa)) return true;
     const address = host + (block & 4095);
     if (this.#code.isCodePage(host)) this.#code.invalidate(address, 64);
-    this.#bytes.fill(0, address, address + 64);
+    // Faster than fill(), which is a call into the host's library.
+    for (let word = address >>> 3, end = word + 8; word < end; word++) this.#doubles[word] = 0;
     return true;
   }
 
