@@ -3,7 +3,7 @@
 
 import { createSocket, type Socket } from "node:dgram";
 import { HostError, reason } from "../../src/base/errors.ts";
-import { giveFrame, type NetworkEnd, type PortSide } from "../net/end.ts";
+import { giveFrame, type NetworkEnd, type PortSide, tookRecords } from "../net/end.ts";
 import { ETHERNET_BYTES, LONGEST_FRAME, toPlainFrames } from "../net/offload.ts";
 import type { UdpOptions } from "./udp.ts";
 
@@ -49,7 +49,7 @@ export class DgramNet implements NetworkEnd {
     return this.side.port.toHost.empty;
   }
   service(): void {
-    const { port: { toHost }, wake } = this.side, { counters } = this;
+    const { port: { toHost } } = this.side, { counters } = this;
     if (toHost.empty || this.#closed) return;
     for (let record = toHost.peek(); record !== null; record = toHost.peek()) {
       toPlainFrames(record, (frame) => {
@@ -59,7 +59,7 @@ export class DgramNet implements NetworkEnd {
       });
       toHost.release();
     }
-    wake();
+    tookRecords(this.side);
   }
 
   close(): void {

@@ -4,9 +4,9 @@
 // While nobody is, the guest's link is down and what it sends is lost.
 
 import { HostError, reason } from "../../src/base/errors.ts";
-import { giveFrame, giveLink, type NetworkEnd, type PortSide } from "../net/end.ts";
+import { giveFrame, giveLink, type NetworkEnd, type PortSide, tookRecords } from "../net/end.ts";
 import { LONGEST_FRAME, LONGEST_RECORD, toPlainFrames } from "../net/offload.ts";
-import { LINK } from "../net/port.ts";
+import { LINK, WANTS } from "../net/port.ts";
 import { FrameDecoder, FRAMING_BYTES, putFramed } from "../net/stream_framing.ts";
 import { Signal, type Warn, writeAll } from "./character.ts";
 import { addressName, connectTo, listenOn, removeSocket, type SocketAddress } from "./socket.ts";
@@ -114,16 +114,31 @@ export class StreamNet implements NetworkEnd {
     this.#tellLink();
   }
   #tellLink(): void {
-    if (!giveLink(this.side.port, this.#linkUp ? LINK.UP : 0)) return;
-    this.#linkTold = true;
-    this.side.wake();
+    const { port, wake } = this.side, give = () => giveLink(port, this.#linkUp ? LINK.UP : 0);
+    this.#linkTold = give();
+    if (!this.#linkTold) {
+      // What is taken from now on is told of; what was taken just before is seen now.
+      port.wake(WANTS.ROOM_FOR_LINK, true);
+      this.#linkTold = give();
+    }
+    if (!this.#linkTold) return;
+    port.wake(WANTS.ROOM_FOR_LINK, false);
+    wake();
   }
 
   /** Takes frames off the ring for as long as there are any, a batch in each write. */
   async #send(): Promise<void> {
+    const { side, side: { port, port: { toHost } }, counters } = this, batch = this.#batch;
+    if (toHost.empty) return;
     this.#writing = true;
-    const { port: { toHost }, wake } = this.side, { counters } = this, batch = this.#batch;
-    while (!toHost.empty) {
+    // What comes while a batch is written is looked for afterwards, without a bell.
+    port.wake(WANTS.FRAMES, false);
+    for (;;) {
+      if (toHost.empty) {
+        port.wake(WANTS.FRAMES, true);
+        if (toHost.empty) break;
+        port.wake(WANTS.FRAMES, false);
+      }
       let end = 0;
       for (let record = toHost.peek(); record !== null && end < BATCH_BYTES; record = toHost.peek()) {
         const good = toPlainFrames(record, (frame) => {
@@ -135,7 +150,7 @@ export class StreamNet implements NetworkEnd {
         if (this.#conn === null) counters.lostFrames++;
         toHost.release();
       }
-      wake();
+      tookRecords(side);
       const conn = this.#conn;
       if (conn === null) continue;
       try {
@@ -191,8 +206,10 @@ export class StreamNet implements NetworkEnd {
         // Asked for before the second look: whatever is taken from now on is told.
         const told = this.#roomOrEnd.fired;
         this.#waitsForRoom = true;
+        port.wake(WANTS.ROOM, true);
         wake();
         if (!this.#hasRoom) await told;
+        port.wake(WANTS.ROOM, false);
         this.#waitsForRoom = false;
         if (conn !== this.#conn) return false;
       }

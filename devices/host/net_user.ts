@@ -4,7 +4,8 @@
 
 import { createSocket, type Socket } from "node:dgram";
 import { HostError, reason } from "../../src/base/errors.ts";
-import type { NetworkEnd, PortSide } from "../net/end.ts";
+import { type NetworkEnd, type PortSide, tookRecords } from "../net/end.ts";
+import { WANTS } from "../net/port.ts";
 import { LONGEST_RECORD, OFFLOAD } from "../net/offload.ts";
 import { formatIp, parseIp } from "../net/user/address.ts";
 import type { Forward, UserNetConfig } from "../net/user/config.ts";
@@ -26,6 +27,7 @@ export class UserNetEnd implements NetworkEnd {
   #timer: ReturnType<typeof setTimeout> | null = null;
   #timerMs = Infinity;
   #gave = false;
+  #needsRoom = false;
 
   private constructor(
     private readonly side: PortSide,
@@ -71,7 +73,7 @@ export class UserNetEnd implements NetworkEnd {
 
   service(): void {
     if (this.#closed) return;
-    const { port: { toHost } } = this.side;
+    const { port, port: { toHost } } = this.side;
     let taken = 0;
     for (; taken < MOST_AT_ONCE && this.#hasRoom; taken++) {
       const record = toHost.peek();
@@ -80,8 +82,14 @@ export class UserNetEnd implements NetworkEnd {
       toHost.release();
     }
     this.net.work();
-    if (taken > 0 || this.#gave) this.side.wake();
+    if (this.#gave) this.side.wake();
+    else if (taken > 0) tookRecords(this.side);
     this.#gave = false;
+    const needsRoom = this.net.hasWork || !this.#hasRoom;
+    if (needsRoom !== this.#needsRoom) port.wake(WANTS.ROOM, needsRoom);
+    this.#needsRoom = needsRoom;
+    // What was taken before that was known was not told.
+    if (needsRoom && this.#hasRoom) this.#poke();
     this.#setTimer();
   }
 

@@ -18,8 +18,13 @@ export interface NetworkEnd {
 /** What an end is handed: the port, and how the machine is woken. */
 export interface PortSide {
   readonly port: NetPort;
-  /** Records were put, or taken: wakes the machine. */
+  /** Records were put: wakes the machine. */
   readonly wake: () => void;
+}
+
+/** Records were taken off the ring from the guest: wakes the machine if it waits for that. */
+export function tookRecords({ port, wake }: PortSide): void {
+  if (port.machineWantsRoom) wake();
 }
 
 /** Puts a plain frame on the ring to the guest; false when there is no room. The caller wakes the machine. */

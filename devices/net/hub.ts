@@ -1,7 +1,7 @@
 // `-netdev hubport`: the ports of one hub; what one guest sends goes to all the others. A port without room loses it, so
 // that one guest cannot hold up another.
 
-import { giveFrame, type NetworkEnd, type PortSide } from "./end.ts";
+import { giveFrame, type NetworkEnd, type PortSide, tookRecords } from "./end.ts";
 import { toPlainFrames } from "./offload.ts";
 
 export class Hub {
@@ -27,7 +27,7 @@ export class HubPort implements NetworkEnd {
     return this.side.port.toHost.empty;
   }
   service(): void {
-    const { port: { toHost }, wake } = this.side;
+    const { port: { toHost } } = this.side;
     if (toHost.empty) return;
     for (let record = toHost.peek(); record !== null; record = toHost.peek()) {
       toPlainFrames(record, (frame) => {
@@ -38,7 +38,7 @@ export class HubPort implements NetworkEnd {
       });
       toHost.release();
     }
-    wake();
+    tookRecords(this.side);
     for (const other of this.hub.ports) if (other !== this) other.side.wake();
   }
 

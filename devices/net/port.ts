@@ -12,11 +12,17 @@ const RING_BYTES = 256 * 1024;
 /** Whether the link is up; OPERATOR: as the operator wants it, else as the other end is there or not. */
 export const LINK = { UP: 1, OPERATOR: 2 } as const;
 const CONTROL_BYTES = 128;
-const WORD = { offloads: 0, sentDropped: 1 } as const;
+/** What each side writes lies in cache lines of its own. */
+const WORD = { offloads: 0, sentDropped: 1, machineWants: 2, hostWants: 16 } as const;
+/** What the host's side is to be woken for. */
+export const WANTS = { FRAMES: 1, ROOM: 2, ROOM_FOR_LINK: 4 } as const;
 const TO_HOST = CONTROL_BYTES, TO_GUEST = TO_HOST + FrameRing.sizeBytes(RING_BYTES);
 
-export const createPortMemory = (): SharedArrayBuffer =>
-  new SharedArrayBuffer(TO_GUEST + FrameRing.sizeBytes(RING_BYTES));
+export function createPortMemory(): SharedArrayBuffer {
+  const memory = new SharedArrayBuffer(TO_GUEST + FrameRing.sizeBytes(RING_BYTES));
+  new NetPort(memory).wake(WANTS.FRAMES, true);
+  return memory;
+}
 
 /** Either side's view of one port. */
 export class NetPort {
@@ -38,6 +44,26 @@ export class NetPort {
     Atomics.store(this.#words, WORD.offloads, bits);
   }
 
+  /**
+   * WANTS bits: what the host's side is to be woken for. It sets them before it looks for the last time, so that nothing
+   * is missed; while it is at work and will look by itself, it need not be woken.
+   */
+  get hostWants(): number {
+    return Atomics.load(this.#words, WORD.hostWants);
+  }
+  wake(bits: number, wanted: boolean): void {
+    if (wanted) Atomics.or(this.#words, WORD.hostWants, bits);
+    else Atomics.and(this.#words, WORD.hostWants, ~bits);
+  }
+
+  /** Whether the machine is to be woken when frames have been taken. */
+  get machineWantsRoom(): boolean {
+    return Atomics.load(this.#words, WORD.machineWants) !== 0;
+  }
+  set machineWantsRoom(wants: boolean) {
+    Atomics.store(this.#words, WORD.machineWants, wants ? 1 : 0);
+  }
+
   /** Whether the guest could be told of its link now. */
   get hasRoomForLink(): boolean {
     return this.toGuest.hasRoom(1);
@@ -57,8 +83,10 @@ export interface NetBackend {
   /** Where a record of up to `bytes` bytes goes; null when there is no room now. */
   reserve(bytes: number): Uint8Array | null;
   commit(bytes: number): void;
-  /** Records were sent, or taken: the other side may look. */
-  flush(): void;
+  /** Records were sent: the other side may look. */
+  flushSent(): void;
+  /** Records were taken: there may be room for others. */
+  flushTaken(): void;
   /** Between slices: the next record from the host, in place until `taken`. */
   next(): Uint8Array | null;
   taken(): void;
@@ -93,18 +121,31 @@ export class PortBackend implements NetBackend {
     const { port, gate, waitForRoom } = this.options;
     this.#dropping = false;
     // In a replay there is nobody who would take it.
-    const place = gate.replaying ? null : port.toHost.reserve(bytes);
+    const place = gate.replaying ? null : this.#reserve(bytes);
     if (place !== null || (waitForRoom === null && !gate.replaying)) return place;
-    if (!gate.replaying && waitForRoom!(() => port.toHost.hasRoom(bytes))) return port.toHost.reserve(bytes);
+    if (!gate.replaying && waitForRoom!(() => port.toHost.hasRoom(bytes))) return this.#reserve(bytes);
     if (!gate.replaying) port.countDropped();
     this.#dropping = true;
     return this.#scratch.subarray(0, bytes);
   }
+  #reserve(bytes: number): Uint8Array | null {
+    const { port } = this.options, place = port.toHost.reserve(bytes);
+    if (place !== null) {
+      if (port.machineWantsRoom) port.machineWantsRoom = false;
+      return place;
+    }
+    // What is taken from now on is told of; what was taken just before is seen now.
+    port.machineWantsRoom = true;
+    return port.toHost.reserve(bytes);
+  }
   commit(bytes: number): void {
     if (!this.#dropping) this.options.port.toHost.commit(bytes);
   }
-  flush(): void {
-    this.options.ring();
+  flushSent(): void {
+    if ((this.options.port.hostWants & WANTS.FRAMES) !== 0) this.options.ring();
+  }
+  flushTaken(): void {
+    if ((this.options.port.hostWants & (WANTS.ROOM | WANTS.ROOM_FOR_LINK)) !== 0) this.options.ring();
   }
 
   next(): Uint8Array | null {

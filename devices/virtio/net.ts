@@ -163,7 +163,7 @@ export class VirtioNet implements VirtioDevice {
     }
     // While there is no room, the guest need not tell of more.
     queue.wantsKicks = !this.#sendStalled;
-    if (any || this.#sendStalled) backend.flush();
+    if (any || this.#sendStalled) backend.flushSent();
     queue.flush();
   }
 
@@ -197,7 +197,7 @@ export class VirtioNet implements VirtioDevice {
       any = true;
     }
     if (!any) return;
-    backend.flush();
+    backend.flushTaken();
     queue.flush();
   }
 

@@ -9,7 +9,7 @@ import { UserNetEnd } from "../../devices/host/net_user.ts";
 import { giveLink, type NetworkEnd, type PortSide } from "../../devices/net/end.ts";
 import { Hub, HubPort } from "../../devices/net/hub.ts";
 import type { InputGate } from "../../devices/net/input.ts";
-import { createPortMemory, LINK, type NetBackend, NetPort, PortBackend } from "../../devices/net/port.ts";
+import { createPortMemory, LINK, type NetBackend, NetPort, PortBackend, WANTS } from "../../devices/net/port.ts";
 import { hostWallSeconds, sharedNowMs } from "../base/clock.ts";
 import { assert } from "../base/errors.ts";
 import type { Channel } from "./channel.ts";
@@ -96,8 +96,12 @@ export class Networks {
     return found !== undefined;
   }
   #tellLink(side: PortSide, up: boolean): void {
-    if (giveLink(side.port, LINK.OPERATOR | (up ? LINK.UP : 0))) this.#untold.delete(side);
-    else this.#untold.set(side, up);
+    const { port } = side, told = giveLink(port, LINK.OPERATOR | (up ? LINK.UP : 0));
+    if (told) this.#untold.delete(side);
+    else {
+      this.#untold.set(side, up);
+      port.wake(WANTS.ROOM_FOR_LINK, true);
+    }
     side.wake();
   }
 
