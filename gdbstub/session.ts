@@ -258,6 +258,15 @@ export class Session implements TargetListener {
 
   // Resuming
 
+  /**
+   * Whether the machine stops before a new virtual machine runs. gdb that learns of an inferior at another's stop turns to
+   * the new one and forgets that stop. But it goes on by itself from a `hwbreak` where it knows no breakpoint, and by then
+   * it has loaded the symbols and inserted the breakpoints that waited for them.
+   */
+  get #stopsAtNew(): boolean {
+    return this.multiprocess && this.reportsBreakpointKind.hwbreak;
+  }
+
   /** Lets threads run; the reply comes with the stop. */
   async resume(resumptions: readonly Resumption[]): Promise<Reply> {
     if (this.nonStop) return await this.#resumeNonStop(resumptions);
@@ -265,14 +274,14 @@ export class Session implements TargetListener {
     if (this.#ended || !this.#attached) return new Refusal("there is nothing to run", ERRNO.EINVAL);
     if (this.#pending.length > 0) return this.#takePending();
     this.#running = true;
-    const outcome = await this.target.resume(resumptions);
+    const outcome = await this.target.resume(resumptions, this.#stopsAtNew);
     if (outcome === undefined) return null;
     this.#running = false;
     return outcome;
   }
 
   async #resumeNonStop(resumptions: readonly Resumption[]): Promise<Reply> {
-    const outcome = await this.target.resume(resumptions);
+    const outcome = await this.target.resume(resumptions, this.#stopsAtNew);
     return outcome ?? "OK";
   }
 
@@ -468,6 +477,9 @@ export class Session implements TargetListener {
       case "swbreak":
       case "hwbreak":
         if (this.reportsBreakpointKind[reason.kind]) text += `${reason.kind}:;`;
+        break;
+      case "appeared":
+        text += "hwbreak:;";
         break;
       case "watch":
       case "rwatch":

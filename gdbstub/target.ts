@@ -183,6 +183,8 @@ export const SIGNAL = { NONE: 0, INT: 2, ILL: 4, TRAP: 5, ABRT: 6, SEGV: 11 } as
 
 export type StopReason =
   | { readonly kind: "swbreak" | "hwbreak" }
+  /** A virtual machine was entered for the first time; see resume(). */
+  | { readonly kind: "appeared" }
   /** `address` is the first byte of the watched range that was accessed. */
   | { readonly kind: "watch" | "rwatch" | "awatch"; readonly address: bigint }
   /** A step is done (SIGNAL.TRAP), interrupt() was called (SIGNAL.INT), the machine was reset or is new (SIGNAL.TRAP)… */
@@ -344,9 +346,11 @@ export interface Target {
 
   /**
    * Lets the machine run until TargetListener.stopped. All-stop: threads that no resumption names run if the machine needs
-   * them to, and stop at their breakpoints, but are not stepped.
+   * them to, and stop at their breakpoints, but are not stepped. With `stopsAtNew` the machine stops (`appeared`) before the
+   * first instruction of each new virtual machine; steps of other contexts then wait for the next resume(), and go on with
+   * it unless it says something else of them.
    */
-  resume(resumptions: readonly Resumption[]): Awaitable<Outcome>;
+  resume(resumptions: readonly Resumption[], stopsAtNew?: boolean): Awaitable<Outcome>;
   /** Stops the machine (a thread of `place`'s context in non-stop mode) with SIGNAL.INT; nothing when it is stopped. */
   interrupt(place: Place | null): Awaitable<void>;
   /** Whether each thread stops alone. Refused where that is not possible. */

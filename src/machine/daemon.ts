@@ -142,8 +142,8 @@ export async function runMachine(config: MachineConfig, options: DaemonOptions =
       async (d) => await recording?.write(d),
       outcome.fail,
     );
-    const debug = await serveDebugger(config, images, channel, networks, notice, outcome.fail);
-    if (debug !== null) cleanup.add(() => void debug.close());
+    const ready = Promise.withResolvers<boolean>();
+    const serving = serveDebugger(config, images, channel, networks, ready.promise, notice, outcome.fail);
     worker.postMessage(
       startMessage(withExports(logSetup, started.nbd.map(({ found }) => found)), memory, images, netPorts, started),
       transferable(images),
@@ -152,10 +152,15 @@ export async function runMachine(config: MachineConfig, options: DaemonOptions =
     let workerEnded = false;
     worker.addEventListener("message", ({ data }: MessageEvent<WorkerMessage>) => {
       workerEnded ||= data.kind !== "ready" && data.kind !== "notice";
+      if (data.kind === "ready") ready.resolve(true);
       channel.daemonBell.ring();
     });
     const pumps: { readonly idle: boolean; service(): void }[] = [output, trace, log, input, networks, ports];
-    if (debug !== null) pumps.push(debug);
+    serving.then((debug) => {
+      if (debug === null) return;
+      cleanup.add(() => void debug.close());
+      if (!outcome.settled) pumps.push(debug);
+    }).catch(outcome.fail);
     const idle = () => !outcome.settled && pumps.every((pump) => pump.idle);
     outcome.promise.catch(() => {}).finally(() => channel.daemonBell.ring());
     while (!outcome.settled) {
@@ -174,7 +179,10 @@ export async function runMachine(config: MachineConfig, options: DaemonOptions =
     await withinTime(Promise.allSettled([output.drain(), trace.drain(), log.drain(), ports.drain()]), DRAIN_MS);
     const dropped = channel.trace.takeDropped();
     if (dropped > 0) notice(`trace: ${dropped} lines were dropped`);
-    const ended = outcome.promise.then((code) => debug?.close(code), () => debug?.close());
+    ready.resolve(false);
+    const ended = serving.catch(() => null).then((debug) =>
+      outcome.promise.then((code) => debug?.close(code), () => debug?.close())
+    );
     await withinTime(ended, DRAIN_MS);
     return await outcome.promise;
   } finally {

@@ -30,7 +30,7 @@ export class Debuggee {
   async gdb(...commands: readonly string[]): Promise<string> {
     const lines = [
       ...["set pagination off", "set confirm off", "set breakpoint pending on", "set schedule-multiple on"],
-      ...["set architecture aarch64", `target extended-remote ${this.socket}`, ...commands],
+      ...["set remotetimeout 60", `target extended-remote ${this.socket}`, ...commands],
     ];
     const child = new Deno.Command("sh", {
       args: ["-c", 'exec "$0" "$@" 2>&1', GDB, "-q", "-nx", "-batch", ...lines.flatMap((line) => ["-ex", line])],

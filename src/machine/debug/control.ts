@@ -70,6 +70,8 @@ export class DebugControl {
   run!: RunControl;
   #events: ControlEvents = SILENT;
   #attached = false;
+  /** Whether the debugger wants to see virtual machines before they run. */
+  #stopsAtNew = false;
   #nonStop = false;
   /** All-stop: the machine stands still for the debugger. */
   #halted = false;
@@ -114,6 +116,7 @@ export class DebugControl {
         this.stepper.switched(vcpu, true);
         if (entered >= 0) this.#moved(vcpu);
         this.#caught(vcpu, this.catchpoints.returned(vcpu, from, entered));
+        if (entered >= 0 && this.#stopsAtNew) this.#introduce(vcpu, entered);
       },
       appeared: (id) => this.#events.appeared(id),
       gone: (id) => {
@@ -190,6 +193,13 @@ export class DebugControl {
     this.#request(vcpu, { kind: "signal", signal: SIGNAL.TRAP }, text);
     this.machine.scheduler.leave(vcpu);
   }
+  /** Before the first instruction of a virtual machine. */
+  #introduce(vcpu: Vcpu, entered: number): void {
+    const { area } = this;
+    if (this.#pending !== undefined || area.contexts[area.world(entered).context]!.entries !== 1) return;
+    this.#request(vcpu, { kind: "appeared" });
+    this.machine.scheduler.leave(vcpu);
+  }
   /** A vCPU has changed its context. */
   #moved(vcpu: Vcpu): void {
     if (this.watchpoints.active) this.watchpoints.entered(vcpu.index);
@@ -218,7 +228,7 @@ export class DebugControl {
       this.#stopped.add(keyOf(event));
       this.#holdAll();
       this.stepper.cancel(event);
-    } else this.#halt();
+    } else this.#halt(event.reason.kind === "appeared");
     this.#sweep();
     this.#events.stopped(event);
   }
@@ -226,8 +236,8 @@ export class DebugControl {
   #sweep(): void {
     this.worlds.sweep((world) => this.memory.stage2Table(world));
   }
-  #halt(): void {
-    this.stepper.cancel();
+  #halt(stepsStay = false): void {
+    if (!stepsStay) this.stepper.cancel();
     this.#left = undefined;
     this.machine.scheduler.held = 0;
     if (this.#halted) return;
@@ -298,6 +308,7 @@ export class DebugControl {
   }
   release(): void {
     this.#attached = false;
+    this.#stopsAtNew = false;
     this.#nonStop = false;
     this.#events = SILENT;
     this.#pending = undefined;
@@ -342,11 +353,13 @@ export class DebugControl {
     this.watchpoints.apply();
   }
 
-  resume(resumptions: readonly Resumption[]): Outcome {
+  resume(resumptions: readonly Resumption[], stopsAtNew = false): Outcome {
+    this.#stopsAtNew = stopsAtNew;
     return this.#nonStop ? this.#resumeThreads(resumptions) : this.#resumeAll(resumptions);
   }
   #resumeAll(resumptions: readonly Resumption[]): Outcome {
     this.#apply();
+    this.stepper.drop((place) => actionFor(resumptions, place) !== undefined);
     for (const { context, thread, action } of resumptions) {
       if (action.kind !== "step" && action.kind !== "range") continue;
       const place = context !== null && thread !== null ? { context, thread } : this.#placeOf(this.#lastCpu);

@@ -14,6 +14,9 @@ import { DaemonPort } from "./port.ts";
 import { isElf, SymbolFiles } from "./symbols.ts";
 import { MachineTarget } from "./target.ts";
 
+/** gdb that is told of the machine's end asks for what is left, and takes silence for an error. */
+const FAREWELL_MS = 300;
+
 export interface DebugServer {
   /** For the daemon's loop. */
   readonly idle: boolean;
@@ -32,12 +35,16 @@ function symbolFiles(config: MachineConfig, images: MachineImages): readonly Sym
   return [...own, ...config.debug.symbols];
 }
 
-/** Starts serving; null when the configuration names no address. `images` are still whole. */
+/**
+ * Starts serving when the machine is ready to answer, since gdb waits two seconds for that; null when the configuration
+ * names no address, or the machine never is. `images` are still whole.
+ */
 export async function serveDebugger(
   config: MachineConfig,
   images: MachineImages,
   channel: Channel,
   networks: Networks,
+  ready: Promise<boolean>,
   notice: (line: string) => void,
   failed: (error: unknown) => void,
 ): Promise<DebugServer | null> {
@@ -63,6 +70,7 @@ export async function serveDebugger(
     symbols: new SymbolFiles(symbolFiles(config, images)),
     spin: () => port.spin(),
   });
+  if (!await ready) return null;
   const server: GdbServer = await startGdbServer(target, gdb, { notice, failed });
   notice(`debugger: listening on ${gdbAddressText(server.address)}${startStopped ? ", the machine waits for it" : ""}`);
   return {
@@ -72,6 +80,7 @@ export async function serveDebugger(
     service: () => port.service(),
     async close(exitCode) {
       if (exitCode !== undefined) target.ended(exitCode);
+      if (exitCode !== undefined && server.busy) await new Promise((resolve) => setTimeout(resolve, FAREWELL_MS));
       await server.close();
     },
   };

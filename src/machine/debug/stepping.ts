@@ -86,6 +86,11 @@ export class Stepper {
       );
   }
 
+  /** Gives up the steps of these threads. */
+  drop(which: (place: Place) => boolean): void {
+    this.#steps = this.#steps.filter(({ place }) => !which(place));
+  }
+
   #worldOf({ place }: Stepping): number {
     return this.area.worldOf(place.context, place.thread);
   }
@@ -158,7 +163,8 @@ export class Stepper {
     }
     this.execute(vcpu);
     step.back = undefined;
-    if (this.interrupted()) return;
+    // A return from an exception has retired, whatever stops the machine behind it.
+    if (this.interrupted() && !events.returned) return;
     const here = this.worlds.current[vcpu.index] === world;
     if (events.returned || !events.taken) {
       // An exception return that leads elsewhere has retired: the step ends where the vCPU comes back.

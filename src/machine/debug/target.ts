@@ -257,11 +257,11 @@ export class MachineTarget implements Target {
   removeCatch(id: number): Awaitable<void> {
     return this.parts.port.call("removeCatch", id);
   }
-  async resume(resumptions: readonly Resumption[]): Promise<Outcome> {
+  async resume(resumptions: readonly Resumption[], stopsAtNew = false): Promise<Outcome> {
     // Before the call: the stop may come before its answer.
     if (this.#nonStop) this.#noteRunning(resumptions);
     this.#stopped = false;
-    const outcome = await this.parts.port.call("resume", resumptions);
+    const outcome = await this.parts.port.call("resume", resumptions, stopsAtNew);
     if (outcome !== undefined) this.#stopped = true;
     else this.parts.spin?.();
     return outcome;

@@ -25,7 +25,7 @@ export function stateOf(area: DebugArea, world: number): string {
   }
   if (exits === 0) return "descheduled";
   const reason = exitKind === EXIT_KIND.SYNC
-    ? exceptionWords(exitKind, exitSyndrome).replace(/[:,].*$/, "")
+    ? exceptionWords(exitKind, exitSyndrome).replace(/^trapped |[:,].*$/g, "")
     : exceptionWords(exitKind, 0);
   return `descheduled, exit ${reason} at EL${exitEl}`;
 }
