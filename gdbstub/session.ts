@@ -198,6 +198,8 @@ export class Session implements TargetListener {
 
   /** The thread that registers, memory and breakpoints belong to. */
   get place(): Place {
+    // gdb reads names and buffers of the vCPU that asks, whichever thread it has selected.
+    if (this.fileCall !== null) return this.fileCall;
     const place = this.#select(this.#general);
     if (place === undefined) throw new MalformedPacket("there is no thread");
     return place;

@@ -40,7 +40,7 @@ export class ConsoleLink implements PortBackend {
 
 /** The daemon's half. */
 export class ConsoleEnd {
-  #writing = false;
+  #writing: Promise<void> | null = null;
   #closed = false;
   #waitsForRoom = false;
   readonly #room = new Signal();
@@ -56,16 +56,16 @@ export class ConsoleEnd {
   }
 
   get idle(): boolean {
-    return (this.#writing || this.port.toHost.empty) && !(this.#waitsForRoom && this.#hasRoom);
+    return (this.#writing !== null || this.port.toHost.empty) && !(this.#waitsForRoom && this.#hasRoom);
   }
   service(): void {
     if (this.#waitsForRoom && this.#hasRoom) this.#room.fire();
-    if (!this.#writing && !this.port.toHost.empty) this.#write().catch(this.failed);
+    if (this.#writing === null && !this.port.toHost.empty) this.#start().catch(this.failed);
   }
 
   /** Resolves when what the guest has sent is with the host. */
   async drain(): Promise<void> {
-    if (!this.#writing) await this.#write();
+    while (!this.#closed && (this.#writing !== null || !this.port.toHost.empty)) await (this.#writing ?? this.#start());
   }
 
   /** The backend is closed by whoever opened it. */
@@ -95,17 +95,15 @@ export class ConsoleEnd {
     }
   }
 
+  #start(): Promise<void> {
+    return this.#writing = this.#write().finally(() => this.#writing = null);
+  }
   async #write(): Promise<void> {
-    this.#writing = true;
-    try {
-      for (let record = this.port.toHost.peek(); record !== null && !this.#closed; record = this.port.toHost.peek()) {
-        const data = record.slice();
-        this.port.toHost.release();
-        this.wake();
-        await this.backend.write(data);
-      }
-    } finally {
-      this.#writing = false;
+    for (let record = this.port.toHost.peek(); record !== null && !this.#closed; record = this.port.toHost.peek()) {
+      const data = record.slice();
+      this.port.toHost.release();
+      this.wake();
+      await this.backend.write(data);
     }
   }
 }

@@ -39,6 +39,8 @@ export interface Environment {
   /** Which instruction calls PSCI; the other is UNDEFINED where the architecture has it so. */
   readonly psciConduit: "hvc" | "smc";
 
+  /** A semihosting call, as `psci`; undefined when this level has none. Absent: HLT is UNDEFINED. */
+  semihosting?(vcpu: Vcpu): Status | undefined;
 
   /**
    * A register of self-hosted debug was written. Must be cheap while nothing is enabled. Answers whether instructions that

@@ -281,8 +281,14 @@ export function stepped(vcpu: Vcpu, exclusive: boolean): void {
   if (stepActive(vcpu)) stepException(vcpu, STEPPED | (exclusive ? STEPPED_EXCLUSIVE : 0));
 }
 
-/** HLT is UNDEFINED: halting debug is never enabled. */
-export const hlt = (vcpu: Vcpu, _imm: number): Status => undefined_(vcpu);
+/** What HLT's immediate is in a semihosting call of A64. */
+const SEMIHOSTING = 0xf000;
+
+/** HLT is UNDEFINED, since halting debug is never enabled; but for semihosting, where the machine has it. */
+export function hlt(vcpu: Vcpu, imm: number): Status {
+  const status = imm === SEMIHOSTING ? vcpu.environment.semihosting?.(vcpu) : undefined;
+  return status ?? undefined_(vcpu);
+}
 
 /** The SP used by a load or store at the current level is not 16-byte aligned: AArch64.SPAlignmentFault(). */
 export function spAlignment(vcpu: Vcpu): Status {

@@ -118,6 +118,8 @@ export interface BoardSurroundings {
   readonly serial: SerialBackend;
   /** By transport: the virtio device in it, if any. */
   readonly virtio?: readonly (VirtioDevice | undefined)[];
+  /** What else takes input from outside between slices. */
+  readonly semihosting?: { readonly hasInput: boolean; pump(): void } | null;
   /** Seconds since 1970. */
   readonly wallSeconds: () => number;
   /** fw_cfg items by key and files by name, beyond what every machine has. */
@@ -219,13 +221,14 @@ export function buildDevices(board: Board, around: BoardSurroundings): BoardDevi
     fwCfg,
     virtio,
     get hasInput() {
-      return virtio.some(({ device }) => device.hasInput === true);
+      return virtio.some(({ device }) => device.hasInput === true) || around.semihosting?.hasInput === true;
     },
     powerButton: (pressed) => gpio.setInput(POWER_BUTTON_PIN, pressed),
     pump: () => {
       uart.pump();
       rtc.pump();
       for (const transport of pumped) transport.pump();
+      around.semihosting?.pump();
     },
     reset: () => [uart, rtc, gpio, fwCfg, ...virtio].forEach((device) => device.reset()),
   };

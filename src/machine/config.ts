@@ -247,6 +247,20 @@ export interface DebugConfig {
   readonly symbols: readonly SymbolFile[];
 }
 
+/** `-semihosting`, `-semihosting-config`. */
+export interface SemihostingConfig {
+  /** EL0 may call too. */
+  readonly userspace: boolean;
+  /** Whose host it is: ours, the debugger's, or the debugger's while there is one. */
+  readonly target: "native" | "gdb" | "auto";
+  /** The character device of the console; null takes the standard streams. */
+  readonly chardev: string | null;
+  /** What the guest may reach of the host's files lies beneath; null for nothing. */
+  readonly directory: string | null;
+  /** What SYS_GET_CMDLINE says. */
+  readonly commandLine: string;
+}
+
 export interface MachineConfig {
   readonly board: BoardConfig;
   readonly cpu: CpuConfig;
@@ -284,6 +298,8 @@ export interface MachineConfig {
   readonly record: string | null;
   readonly replay: string | null;
   readonly debug: DebugConfig;
+  /** Null: there is none, HLT is UNDEFINED. */
+  readonly semihosting: SemihostingConfig | null;
   readonly trace: TraceConfig;
   /** Where counters are written at the end; "-" is a table on stderr, null nothing. */
   readonly stats: string | null;

@@ -64,6 +64,8 @@ export function machineEnvironment(machine: Machine, psciConduit: "hvc" | "smc")
       advance(vcpu);
       return LEAVE;
     },
+    // The machine makes it after its vCPUs.
+    semihosting: (vcpu) => machine.semihosting?.call(vcpu),
     sendEvent: () => machine.sendEvent(),
     kick: (vcpu) => machine.kick(vcpu),
     retiredAt: (vcpu, record) => machine.scheduler.retiredAt(vcpu, record),

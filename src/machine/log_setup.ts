@@ -36,6 +36,10 @@ function machineOf(config: MachineConfig, images: MachineImages): LogHeader["mac
     "-device virtio": JSON.stringify(virtio),
     "-drive": drives.map(driveOf).join(),
     "-no-reboot": String(noReboot),
+    // Logs of machines without it are as they were before there was any.
+    ...(config.semihosting === null
+      ? {}
+      : { "-semihosting-config": JSON.stringify({ ...config.semihosting, chardev: null }) }),
   };
 }
 

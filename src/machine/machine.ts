@@ -33,6 +33,7 @@ import { MEMORY_MAP } from "./memory_map.ts";
 import { GuestDebug } from "./guest_debug.ts";
 import { engineImports } from "./engine_imports.ts";
 import { Scheduler, SCHEDULER_STATE } from "./scheduler.ts";
+import { NO_HOST, Semihosting, type SemihostingHost } from "./semihosting/semihosting.ts";
 import { countCalls } from "./stats.ts";
 import { DEVICE_ACCESS, GUEST_ERROR, placeOf, traceBlock, UNMAPPED } from "./tracing.ts";
 
@@ -49,6 +50,7 @@ export interface Surroundings {
   /** The network ports that the configuration names. */
   readonly networks?: ReadonlyMap<string, NetBackend>;
   readonly consoles?: Consoles;
+  readonly semihosting?: SemihostingHost;
   readonly vsocks?: Vsocks;
   readonly balloon?: BalloonBackend | null;
   readonly clock: Clock;
@@ -75,12 +77,16 @@ export class Machine {
   readonly interpreter: Interpreter;
   readonly scheduler: Scheduler;
   readonly guestDebug: GuestDebug;
+  /** Null: HLT is UNDEFINED. */
+  readonly semihosting: Semihosting | null;
   /** Where each run of instructions is told, while something traces them. */
   readonly onBlock: ((vcpu: Vcpu) => void) | undefined;
   /** State of everything but vCPUs and RAM: interrupt controller, devices, scheduler. */
   readonly deviceWords: Uint32Array;
   /** Told of every reset, when it is done; the debugger's. */
   wasReset: () => void = () => {};
+  /** The program's exit code when the guest ended with one; such an end is none that keeps the machine. */
+  exitCode: number | null = null;
   #power: Power = "on";
 
   /** Builds the machine and resets it. Throws HostError when the images do not fit. */
@@ -145,6 +151,9 @@ export class Machine {
     assert(stateBytes <= HOST_MAP.devices.size, "the devices' state has room");
     this.deviceWords = new Uint32Array(buffer, HOST_MAP.devices.base, stateBytes / 4);
     this.scheduler = new Scheduler(this, clock, buffer, schedulerBase);
+    this.semihosting = config.semihosting === null
+      ? null
+      : new Semihosting(this, config.semihosting, around.semihosting ?? NO_HOST, guestErrors);
     this.devices = buildDevices(board, {
       bus: this.bus,
       memory: buffer,
@@ -153,6 +162,7 @@ export class Machine {
       line: (spi) => this.gic.spi(spi),
       serial: around.serial,
       virtio,
+      semihosting: this.semihosting,
       wallSeconds: around.wallSeconds,
       fwCfgItems: this.plan.fwCfgItems,
       guestErrors,
@@ -225,6 +235,7 @@ export class Machine {
       this.timers.update(index);
     }
     this.scheduler.reset();
+    this.semihosting?.reset();
     this.wasReset();
   }
 
@@ -235,6 +246,12 @@ export class Machine {
   set power(wish: Power) {
     assert(this.#power === "on" && wish !== "on", "only a machine that is on asks to be reset or switched off");
     this.#power = wish;
+  }
+
+  /** The guest ends the program. */
+  exit(code: number): void {
+    this.exitCode = code;
+    this.power = "off";
   }
 
   /** Turns the next vCPU that can run for one slice. Returns false when all of them wait. */

@@ -7,6 +7,7 @@ import { chardevConfig } from "./options/chardev.ts";
 import { debugConfig } from "./options/debugger.ts";
 import { timeConfig } from "./options/time.ts";
 import { type Option, within } from "./options/declare.ts";
+import { semihostingConfig } from "./options/semihosting.ts";
 import { traceConfig, traceHelp } from "./options/observe.ts";
 import { virtioConfig } from "./options/virtio.ts";
 import { type Draft, LINUX_OPTIONS, newDraft, OPTIONS } from "./options/table.ts";
@@ -80,24 +81,28 @@ export function completeConfig(draft: Draft): MachineConfig {
     const needs = "gic-version=3,virtualization=on";
     throw new UsageError(`nothing to run: the built-in demo needs ${needs}; or name an image with -kernel`);
   }
+  const common = {
+    kernel: draft.kernel,
+    append: draft.append,
+    ...chardevConfig(draft),
+    ...timeConfig(draft),
+    debug: debugConfig(draft),
+  };
   return {
     board: { gicVersion, virtualization },
     cpu: { model: draft.cpuModel ?? "cortex-a57", features: draft.features },
     cpuCount: draft.cpuCount,
     ramSizeBytes: draft.ramSizeBytes ?? DEFAULT_RAM_BYTES,
     demo,
-    kernel: draft.kernel,
     initrd: draft.initrd,
-    append: draft.append,
     dtb: draft.dtb,
     bios: draft.bios,
     loaders: draft.loaders,
-    ...chardevConfig(draft),
+    ...common,
     ...virtioConfig(draft),
     noReboot: draft.noReboot,
     noShutdown: draft.noShutdown,
-    ...timeConfig(draft),
-    debug: debugConfig(draft),
+    semihosting: semihostingConfig(draft, common),
     trace: traceConfig(draft),
     stats: draft.statsFile,
     dumpDtb: draft.dumpDtb,
@@ -166,7 +171,7 @@ const spelling = (option: Option<Draft>) =>
 /** One row per option and sub-option: what to type, and what it does. */
 function rows(option: Option<Draft>): [string, string][] {
   const head: [string, string] = [`${spelling(option)}${option.form === null ? "" : ` ${option.form}`}`, option.help];
-  const fields = Object.entries(option.fields).filter(([, field]) => field.value.form !== option.form?.split("[,")[0]);
+  const fields = Object.entries(option.fields).filter(([name]) => name !== option.implied);
   const variants = (option.variants ?? []).flatMap((variant): [string, string][] => [
     [`  ${variant.names[0]}`, variant.help],
     ...Object.entries(variant.fields).map(([name, field]): [string, string] => [

@@ -14,6 +14,8 @@ import type { BlockBackend } from "../../devices/virtio/block_backend.ts";
 import type { PortBackend } from "../../devices/virtio/console_backend.ts";
 import type { VsockBackend } from "../../devices/virtio/vsock.ts";
 import { sharedNowMs } from "../base/clock.ts";
+import { semihostingBackend, semihostingStreams } from "./semihosting/streams.ts";
+import { EndMarked } from "./semihosting/console.ts";
 import { assert, HostError } from "../base/errors.ts";
 import type { Channel } from "./channel.ts";
 import type { CharacterDevices } from "./chardevs.ts";
@@ -21,7 +23,7 @@ import type { ConsolePortConfig, DriveConfig, MachineConfig, VirtioConfig } from
 import type { InputGate } from "./input_gate.ts";
 
 /** Numbers of ports in the input log; networks have those below. */
-const FIRST_NBD = 64, FIRST_CONSOLE = 128, FIRST_VSOCK = 192, BALLOON = 255;
+const FIRST_NBD = 64, FIRST_CONSOLE = 128, FIRST_VSOCK = 192, FIRST_SEMIHOSTING = 240, BALLOON = 255;
 const NBD_RING_BYTES = 2 ** 20, VSOCK_RING_BYTES = 2 ** 19, BALLOON_RING_BYTES = 4096;
 /** How long a machine whose time follows instructions waits for the host to take output. */
 const PATIENCE_MS = 2000;
@@ -42,6 +44,7 @@ function devicesOf<K extends VirtioConfig["kind"]>({ virtio }: MachineConfig, ki
 export interface PortsStart {
   readonly nbd: readonly { readonly memory: SharedArrayBuffer; readonly found: NbdExport }[];
   readonly consoles: readonly SharedArrayBuffer[];
+  readonly semihosting: readonly SharedArrayBuffer[];
   readonly vsocks: readonly SharedArrayBuffer[];
   readonly balloon: SharedArrayBuffer;
 }
@@ -98,6 +101,14 @@ export class Ports {
       }
       return memory;
     });
+    const semihosting = semihostingStreams(config).map((stream) => {
+      const memory = RecordPort.create(CONSOLE_RING_BYTES);
+      if (devices !== null) {
+        const backend = new EndMarked(semihostingBackend(config, devices, stream));
+        this.#ends.push(new ConsoleEnd(new RecordPort(memory), backend, wake, this.failed));
+      }
+      return memory;
+    });
     const vsocks: SharedArrayBuffer[] = [];
     for (const { guestCid, path } of devicesOf(config, "vsock")) {
       const memory = RecordPort.create(VSOCK_RING_BYTES);
@@ -108,7 +119,7 @@ export class Ports {
       this.#vsocks.push(end);
       if (this.#closed) end.close();
     }
-    return { nbd, consoles, vsocks, balloon: this.#balloonMemory };
+    return { nbd, consoles, semihosting, vsocks, balloon: this.#balloonMemory };
   }
 
   /** Tells the balloon of `word`; false when it has not heard what it was told before. */
@@ -174,6 +185,14 @@ export class MachinePorts {
         new ConsoleLink(this.#link(this.#start.consoles[index]!, FIRST_CONSOLE + index, true)),
       ]),
     );
+  }
+
+  /** The streams of semihosting, those that there are. */
+  semihosting(): { readonly console: PortBackend | null; readonly output: PortBackend | null } {
+    const [console = null, output = null] = this.#start.semihosting.map((memory, index) =>
+      new ConsoleLink(this.#link(memory, FIRST_SEMIHOSTING + index, true))
+    );
+    return { console, output };
   }
 
   vsocks(): Map<VirtioConfig, VsockBackend> {

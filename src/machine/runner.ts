@@ -86,7 +86,7 @@ export class Runner {
     if (machine.power === "on") {
       if (!ran) this.#wait();
     } else if (machine.power === "reset" && !this.config.noReboot) this.#reset();
-    else if (this.config.noShutdown) lifecycle.to("off");
+    else if (this.config.noShutdown && machine.exitCode === null) lifecycle.to("off");
     else this.#end("OFF");
   }
 

@@ -57,6 +57,8 @@ export class Scheduler implements InstructionTime {
   /** The debugger's: vCPUs that do not run, a bit for each, and the longest slice. */
   held = 0;
   sliceInstructions: number = SLICE_INSTRUCTIONS;
+  /** vCPUs that wait for the host to finish a call, a bit for each. */
+  blocked = 0;
   /** An exception or a return from one ends the slice: see `leave`. */
   leaving = false;
   /** From host events to the guest's vector. */
@@ -327,6 +329,7 @@ export class Scheduler implements InstructionTime {
   /** Ends waiting where its condition holds. */
   #awake(vcpu: Vcpu): boolean {
     const { state } = vcpu;
+    if ((this.blocked & 1 << vcpu.index) !== 0) return false;
     switch (state.halt) {
       case HALT.RUNNING:
         return true;

@@ -21,6 +21,7 @@ import { startOfRtc } from "./options/time.ts";
 import { machineNetworks } from "./network.ts";
 import { MachinePorts } from "./ports.ts";
 import { Runner } from "./runner.ts";
+import { DirectoryFiles, NO_FILES } from "./semihosting/files.ts";
 import { tracerOf } from "./tracing.ts";
 import { openDrives } from "./virtio.ts";
 
@@ -88,6 +89,7 @@ function attachDebugger(runner: Runner, channel: Channel): void {
       }),
   );
   control.run = runner;
+  if (machine.semihosting !== null) machine.semihosting.debugger = control.fileDebugger;
   runner.debugger = { runSlice: () => control.runSlice(), service: () => port.service() };
 }
 
@@ -99,9 +101,11 @@ function run(message: StartMessage) {
   const ports = new MachinePorts(config, message.ports, channel, gate);
   const warn = (line: string) => tell({ kind: "notice", line });
   const drives = openDrives(config.drives, warn, (drive, warn) => ports.disk(drive, warn));
+  const directory = config.semihosting?.directory ?? null;
   const machine = new Machine(config, images, {
     drives,
     consoles: ports.consoles(),
+    semihosting: { ...ports.semihosting(), files: directory === null ? NO_FILES : new DirectoryFiles(directory) },
     vsocks: ports.vsocks(),
     balloon: ports.balloon(memory.buffer as SharedArrayBuffer, warn),
     networks: machineNetworks(config, message.netPorts, channel, gate),
@@ -133,7 +137,7 @@ function run(message: StartMessage) {
   tell({ kind: "ready" });
   runner.run();
   for (const drive of drives.values()) drive.close();
-  tell({ kind: "exit", code: 0 });
+  tell({ kind: "exit", code: machine.exitCode ?? 0 });
 }
 
 self.onmessage = (event: MessageEvent<StartMessage>) => {

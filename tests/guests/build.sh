@@ -65,7 +65,15 @@ build_repeat() {
     link repeat lib/machine.ld repeat/repeat.elf
 }
 
+build_semihosting() {
+    for source in lib/start.S lib/print.c lib/memory.c semihosting/semihosting.c; do
+        compile semihosting $source -mgeneral-regs-only
+    done
+    link semihosting lib/machine.ld semihosting/semihosting.elf
+}
+
 build_two_guests
+build_semihosting
 build_repeat
 build_smp
 if [ -d bare ] && ls bare/*.c >/dev/null 2>&1; then

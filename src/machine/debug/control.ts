@@ -13,6 +13,8 @@ import {
   type Breakpoint,
   type Catchpoint,
   ERRNO,
+  type FileReply,
+  type FileRequest,
   type Outcome,
   type Place,
   Refusal,
@@ -23,6 +25,7 @@ import {
   type Watchpoint,
 } from "../../../gdbstub/target.ts";
 import type { Machine } from "../machine.ts";
+import type { FileDebugger } from "../semihosting/semihosting.ts";
 import { DebugArea } from "./area.ts";
 import { Breakpoints } from "./breakpoints.ts";
 import { Catchpoints } from "./catchpoints.ts";
@@ -51,9 +54,11 @@ export interface ControlEvents {
   appeared(context: number): void;
   gone(context: number): void;
   output(text: string): void;
+  /** The debugger's host is asked for something; fileReply follows. */
+  fileRequest(asked: { readonly place: Place; readonly request: FileRequest }): void;
 }
 
-const SILENT: ControlEvents = { stopped() {}, appeared() {}, gone() {}, output() {} };
+const SILENT: ControlEvents = { stopped() {}, appeared() {}, gone() {}, output() {}, fileRequest() {} };
 /** Instructions that other vCPUs execute for each step of one. */
 const BESIDE_A_STEP = 500;
 const keyOf = ({ context, thread }: Place): string => `${context}.${thread}`;
@@ -417,6 +422,26 @@ export class DebugControl {
     this.stepper.cancel(place);
     this.#holdAll();
     this.#events.stopped({ ...place, reason: { kind: "signal", signal } });
+  }
+
+  /** For semihosting: the debugger's host. */
+  get fileDebugger(): FileDebugger {
+    const attached = () => this.#attached && !this.#nonStop;
+    return {
+      get attached() {
+        return attached();
+      },
+      request: (cpu, request) => {
+        if (!attached()) return false;
+        this.#events.fileRequest({ place: this.#placeOf(cpu), request });
+        return true;
+      },
+    };
+  }
+  /** Null: the debugger does not take the request. */
+  fileReply(reply: FileReply | null): void {
+    this.machine.semihosting?.replied(reply);
+    if (reply?.interrupted === true) this.interrupt(null);
   }
 
   interrupt(place: Place | null): void {

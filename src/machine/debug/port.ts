@@ -25,6 +25,7 @@ export interface Calls {
   writeRegister: DebugControl["writeRegister"];
   command: DebugControl["command"];
   table: DebugControl["table"];
+  fileReply: DebugControl["fileReply"];
 }
 export type CallName = keyof Calls;
 
@@ -74,6 +75,7 @@ export class LocalPort implements Port {
     appeared: (context) => this.listener?.appeared(context),
     gone: (context) => this.listener?.gone(context),
     output: (text) => this.listener?.output(text),
+    fileRequest: (asked) => this.listener?.fileRequest(asked),
   };
   constructor(readonly control: DebugControl) {}
   call<K extends CallName>(name: K, ...args: Parameters<Calls[K]>): ReturnType<Calls[K]> {
@@ -94,6 +96,7 @@ export class MachinePort {
     appeared: (context) => this.#tell("appeared", context),
     gone: (context) => this.#tell("gone", context),
     output: (text) => this.#tell("output", text),
+    fileRequest: (asked) => this.#tell("fileRequest", asked),
   };
 
   constructor(

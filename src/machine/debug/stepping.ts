@@ -130,6 +130,7 @@ export class Stepper {
         const world = this.#worldOf(step), cpu = world < 0 ? -1 : this.area.world(world).cpu;
         if (cpu < 0) break;
         const vcpu = this.machine.vcpus[cpu]!, { back } = step;
+        if (this.#isBlocked(vcpu)) break;
         if (back !== undefined) {
           if (!step.isBack) break;
           step.back = undefined;
@@ -165,6 +166,11 @@ export class Stepper {
     step.back = undefined;
     // A return from an exception has retired, whatever stops the machine behind it.
     if (this.interrupted() && !events.returned) return;
+    // The instruction has retired, but the host has not finished what it asked for.
+    if (this.#isBlocked(vcpu)) {
+      step.arriving = true;
+      return;
+    }
     const here = this.worlds.current[vcpu.index] === world;
     if (events.returned || !events.taken) {
       // An exception return that leads elsewhere has retired: the step ends where the vCPU comes back.
@@ -179,6 +185,9 @@ export class Stepper {
     else step.back = { ...before, retired: target !== before.pc };
   }
 
+  #isBlocked({ index }: Vcpu): boolean {
+    return (this.machine.scheduler.blocked & 1 << index) !== 0;
+  }
   #ended(step: Stepping, vcpu: Vcpu): void {
     const { pc } = vcpu.state, { range } = step;
     if (range === undefined || pc < range.start || pc >= range.end) this.#finish(step, vcpu);

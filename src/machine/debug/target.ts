@@ -108,6 +108,9 @@ export class MachineTarget implements Target {
       },
       gone: (id) => this.#listener?.contextGone(id),
       output: (text) => this.#listener?.output(text),
+      fileRequest: ({ place, request }) => {
+        if (this.#listener?.fileRequest(place, request) !== true) void port.call("fileReply", null);
+      },
     };
   }
 
@@ -288,5 +291,7 @@ export class MachineTarget implements Target {
     }
     return outcome;
   }
-  fileReply(_place: Place, _reply: FileReply): void {}
+  fileReply(_place: Place, reply: FileReply): Awaitable<void> {
+    return this.parts.port.call("fileReply", reply);
+  }
 }

@@ -23,6 +23,8 @@ export interface Option<D> {
   readonly help: string;
   /** Sub-options, for help and completions. */
   readonly fields: Fields;
+  /** The one whose name may be left out. */
+  readonly implied?: string;
   readonly choices: readonly string[];
   /** What the argument's first word can be, where that decides which sub-options there are. */
   readonly variants?: readonly Variant<D>[];
@@ -118,6 +120,7 @@ export function fieldsOption<D, const F extends Fields>(
     form: fields[implied]!.value.form + (others.length > 0 ? "[,NAME=VALUE…]" : ""),
     help,
     fields,
+    implied,
     choices: fields[implied]!.value.choices ?? [],
     apply(draft, argument) {
       apply(draft, readFields(fields, implied, argument, bare));

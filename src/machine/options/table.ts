@@ -18,11 +18,12 @@ import { type Field, field, fieldsOption, flag, type Given, type Option, option,
 import { type LoaderDraft, loaderDrivers, newLoaderDraft } from "./loader.ts";
 import { newObserveDraft, type ObserveDraft, observeOptions } from "./observe.ts";
 import { ICOUNT_FIELDS, icountOf, RTC_BASE } from "./time.ts";
+import { newSemihostingDraft, type SemihostingDraft, semihostingOptions } from "./semihosting.ts";
 import { newVirtioDraft, type VirtioDraft, virtioDrivers, virtioOptions } from "./virtio.ts";
 import { choice, count, FILE, onOff, RAM_SIZE, type ValueKind, WORDS } from "./values.ts";
 
 /** What the options say, before defaults. */
-export interface Draft extends ObserveDraft, ChardevDraft, LoaderDraft, VirtioDraft, DebuggerDraft {
+export interface Draft extends ObserveDraft, ChardevDraft, LoaderDraft, VirtioDraft, DebuggerDraft, SemihostingDraft {
   /** `-M virt` was said, so QEMU's defaults hold. */
   explicitBoard: boolean;
   gicVersion: 2 | 3 | null;
@@ -75,6 +76,7 @@ export const newDraft = (): Draft => ({
   record: null,
   replay: null,
   ...newDebuggerDraft(),
+  ...newSemihostingDraft(),
   ...newObserveDraft(),
   fetchOnly: false,
 });
@@ -210,6 +212,7 @@ export const OPTIONS: readonly Option<Draft>[] = [
   }),
   option("accel", choice("tcg"), "accepted", () => {}),
   ...debuggerOptions<Draft>(),
+  ...semihostingOptions<Draft>(),
   ...observeOptions<Draft>(),
   flag("help h", "this text", (draft: Draft) => {
     draft.show ??= "help";
