@@ -220,7 +220,7 @@ export function packInitramfs(
 }
 
 /** apt with its own state and cache, for arm64 alone, over the host's sources and keys. */
-class PrivateApt {
+export class PrivateApt {
   constructor(private readonly root: string) {}
 
   async prepare(): Promise<void> {

@@ -15,6 +15,16 @@ export const linux = (): Promise<LinuxFiles | null> =>
     return null;
   });
 
+/** Whether the host has a program; without it what needs it is skipped, which CI must not be. */
+export async function commandHere(name: string): Promise<boolean> {
+  const there = await new Deno.Command(name, { args: ["--version"], stdout: "null", stderr: "null" }).output()
+    .then(() => true, () => false);
+  if (there) return true;
+  console.log(`MISSING ${name}`);
+  if (Deno.env.get("CI")) throw new Error(`${name} is not installed`);
+  return false;
+}
+
 export class Guest {
   readonly #run: Run;
   #commands = 0;

@@ -1,20 +1,27 @@
 // The user-mode network under Debian's kernel: an address by DHCP, names, pings, bytes in both directions, many connections
-// at once, and ports of the host that lead to the guest. Everything on the host is on the loopback.
+// at once, iperf3, and ports of the host that lead to the guest. Everything on the host is on the loopback.
 
 import assert from "node:assert/strict";
 import { createSocket } from "node:dgram";
 import { VITRINE } from "../../bench/machines.ts";
-import { freePort, Guest, linux } from "./guest.ts";
+import { commandHere, freePort, Guest, linux } from "./guest.ts";
+import { withIperf } from "./iperf.ts";
 
-const files = await linux();
-const MANY = 40, BIG_BYTES = 4 << 20;
+const files = await linux(), hostIperf = await commandHere("iperf3");
+/** busybox's httpd lets few wait for it. */
+const FEW = 10, MANY = 100, BIG_BYTES = 4 << 20;
 
-/** What the host serves: a greeting, many bytes, and the number of bytes that it was sent. */
+/** What the host serves: a greeting, many bytes, and a greeting for which all must be there who want it. */
 async function serve(run: (port: number, big: Uint8Array) => Promise<void>): Promise<void> {
   const big = new Uint8Array(BIG_BYTES);
   for (let at = 0; at < BIG_BYTES; at += 65536) crypto.getRandomValues(big.subarray(at, at + 65536));
+  const all = Promise.withResolvers<void>();
+  let waiting = 0;
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, (request) => {
-    return new Response(new URL(request.url).pathname === "/big" ? big : "hello\n");
+    const { pathname } = new URL(request.url);
+    if (pathname !== "/together") return new Response(pathname === "/big" ? big : "hello\n");
+    if (++waiting === MANY) all.resolve();
+    return all.promise.then(() => new Response("hello\n"));
   });
   try {
     await run(server.addr.port, big);
@@ -26,10 +33,12 @@ const hash = async (data: Uint8Array) =>
   new Uint8Array(await crypto.subtle.digest("SHA-256", new Uint8Array(data))).toHex();
 
 Deno.test({ name: "Debian's guest on a user-mode network", ignore: files === null }, async (t) => {
-  const web = freePort(), udp = freePort();
-  const netdev = `user,id=n,hostname=guest,hostfwd=tcp:127.0.0.1:${web}-:80,hostfwd=udp:127.0.0.1:${udp}-:7000`;
+  const web = freePort(), udp = freePort(), inside = freePort(), directory = await Deno.makeTempDir();
+  const netdev = `user,id=n,hostname=guest,hostfwd=tcp:127.0.0.1:${web}-:80,hostfwd=udp:127.0.0.1:${udp}-:7000,` +
+    `hostfwd=tcp:127.0.0.1:${inside}-:5201`;
+  const iperf = hostIperf ? await withIperf(files!, directory) : null;
   await serve(async (port, big) => {
-    const guest = new Guest(VITRINE, files!, ["-netdev", netdev, "-device", "virtio-net-device,netdev=n"]);
+    const guest = new Guest(VITRINE, iperf ?? files!, ["-netdev", netdev, "-device", "virtio-net-device,netdev=n"]);
     const step = (name: string, fn: () => Promise<void>) => t.step(name, fn);
     try {
       await guest.ready();
@@ -48,7 +57,8 @@ Deno.test({ name: "Debian's guest on a user-mode network", ignore: files === nul
         assert.match(await guest.run("wget -O - http://10.0.2.2:1/ 2>&1"), /Connection refused/);
       });
       await step("it reads with many connections at once", async () => {
-        const loop = `for i in $(seq ${MANY}); do wget -q -O - http://10.0.2.2:${port}/ >> /tmp/many & done; wait`;
+        const loop =
+          `for i in $(seq ${MANY}); do wget -q -O - http://10.0.2.2:${port}/together >> /tmp/many & done; wait`;
         await guest.run(loop);
         assert.equal(await guest.run("wc -l < /tmp/many"), `${MANY}\n`);
       });
@@ -60,9 +70,10 @@ Deno.test({ name: "Debian's guest on a user-mode network", ignore: files === nul
         await guest.run("httpd -p 80 -h /tmp/www");
         const get = async (path: string) => await (await fetch(`http://127.0.0.1:${web}${path}`)).bytes();
         assert.equal(await hash(await get("/big")), sum.slice(0, 64));
-        const all = await Promise.all(Array.from({ length: MANY }, () => get("/index.html")));
+        const all = await Promise.all(Array.from({ length: FEW }, () => get("/index.html")));
         assert.ok(all.every(({ length }) => length === "hello\n".length));
       });
+      if (iperf !== null) await step("iperf3 both ways, from the guest and to it", () => runIperf(guest, inside));
       await step("datagrams go both ways", async () => {
         // busybox has a sender, but no receiver: that one came is seen in the count of those that nobody wanted.
         const unwanted = () => guest.run("grep ^Udp: /proc/net/snmp | tail -1 | cut -d ' ' -f 3");
@@ -80,5 +91,39 @@ Deno.test({ name: "Debian's guest on a user-mode network", ignore: files === nul
     } finally {
       await guest.kill();
     }
-  });
+  }).finally(() => Deno.remove(directory, { recursive: true }));
 });
+
+/** What iperf3 says at its end, with --json. */
+interface IperfResult {
+  readonly error?: string;
+  readonly end: Readonly<Record<"sum_sent" | "sum_received", { readonly bytes: number }>>;
+}
+const IPERF_BYTES = 8 << 20;
+function checkIperf(text: string): void {
+  const { error, end } = JSON.parse(text) as IperfResult;
+  assert.equal(error, undefined);
+  assert.ok(end.sum_sent.bytes >= IPERF_BYTES, `${end.sum_sent.bytes} bytes were sent`);
+}
+
+async function runIperf(guest: Guest, inside: number): Promise<void> {
+  const port = freePort(), args = ["-s", "-B", "127.0.0.1", "-p", String(port), "--forceflush"];
+  const server = new Deno.Command("iperf3", { args, stdout: "piped", stderr: "null" }).spawn();
+  const reader = server.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  try {
+    for (let said = ""; !said.includes("listening"); said += (await reader.read()).value);
+    void (async () => {
+      while (!(await reader.read()).done);
+    })();
+    const client = `/usr/bin/iperf3 -J -n ${IPERF_BYTES}`;
+    for (const more of ["", "-R", "-P 4"]) checkIperf(await guest.run(`${client} -c 10.0.2.2 -p ${port} ${more}`));
+  } finally {
+    server.kill();
+    await server.status;
+  }
+  await guest.run("/usr/bin/iperf3 -s -D; until netstat -ltn | grep -q :5201; do sleep 0.1; done");
+  for (const more of [[], ["-R"]]) {
+    const args = ["-J", "-n", String(IPERF_BYTES), "-c", "127.0.0.1", "-p", String(inside), ...more];
+    checkIperf(new TextDecoder().decode((await new Deno.Command("iperf3", { args }).output()).stdout));
+  }
+}
