@@ -14,6 +14,7 @@ import {
   type Catchpoint,
   type Context,
   ERRNO,
+  execPath,
   type FileRequest,
   type Place,
   Refusal,
@@ -57,6 +58,7 @@ export class Session implements TargetListener {
   multiprocess = false;
   errorMessages = false;
   reportsBreakpointKind = { swbreak: false, hwbreak: false };
+  execEvents = false;
   extended = false;
   nonStop = false;
   threadEvents = false;
@@ -262,8 +264,9 @@ export class Session implements TargetListener {
 
   /**
    * Whether the machine stops before a new virtual machine runs. gdb that learns of an inferior at another's stop turns to
-   * the new one and forgets that stop. But it goes on by itself from a `hwbreak` where it knows no breakpoint, and by then
-   * it has loaded the symbols and inserted the breakpoints that waited for them.
+   * the new one and forgets that stop. But it goes on by itself from an `exec` that it does not catch, and from a `hwbreak`
+   * where it knows no breakpoint. By then it has loaded the symbols and inserted the breakpoints that waited for them; and
+   * only after an `exec` does it read the description of another inferior than its first.
    */
   get #stopsAtNew(): boolean {
     return this.multiprocess && this.reportsBreakpointKind.hwbreak;
@@ -464,6 +467,11 @@ export class Session implements TargetListener {
     return { ...event, ...place };
   }
 
+  #appearance(id: number): string {
+    const context = this.target.contexts().find((one) => one.id === id), path = context && execPath(context);
+    return this.execEvents && path ? `exec:${toHex(ascii(path))};` : "hwbreak:;";
+  }
+
   /** The words of a stop. */
   async stopReply(happened: StopEvent): Promise<string> {
     const event = this.#visible(happened), { reason } = event;
@@ -481,7 +489,7 @@ export class Session implements TargetListener {
         if (this.reportsBreakpointKind[reason.kind]) text += `${reason.kind}:;`;
         break;
       case "appeared":
-        text += "hwbreak:;";
+        text += this.#appearance(event.context);
         break;
       case "watch":
       case "rwatch":

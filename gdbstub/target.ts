@@ -34,6 +34,10 @@ export interface Context {
   readonly execFile: string | null;
 }
 
+/** Where vFile has the ELF file of a context; null when it has none. Not a path of the host. */
+export const execPath = ({ id, execFile }: Context): string | null =>
+  execFile === null ? null : `/context${id}/${execFile}`;
+
 /** One vCPU as a context sees it. */
 export interface Thread {
   /** 1 + the vCPU's number. */

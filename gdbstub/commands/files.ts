@@ -3,9 +3,8 @@
 
 import type { PacketReader } from "../packet.ts";
 import type { Reply, Session } from "../session.ts";
-import { ERRNO } from "../target.ts";
+import { ERRNO, execPath } from "../target.ts";
 import type { PacketCommand } from "./command.ts";
-import { execPath } from "./transfer.ts";
 
 const MAX_OPEN = 64;
 const EMFILE = 24, EROFS = 30;
@@ -17,10 +16,8 @@ const STAT_BYTES = 64, REGULAR_READ_ONLY = 0o100444;
 const failed = (errno: number): Reply => `F-1,${errno.toString(16)}`;
 
 async function named(session: Session, path: string): Promise<Uint8Array | null> {
-  for (const { id, execFile } of session.target.contexts()) {
-    if (execFile !== null && execPath(id, execFile) === path) return await session.target.execFile(id);
-  }
-  return null;
+  const context = session.target.contexts().find((one) => execPath(one) === path);
+  return context === undefined ? null : await session.target.execFile(context.id);
 }
 
 function stat(size: number): Uint8Array {

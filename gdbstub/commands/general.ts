@@ -12,6 +12,7 @@ const CLIENT_FEATURES: Readonly<Record<string, (session: Session) => void>> = {
   "multiprocess+": (session) => session.multiprocess = true,
   "swbreak+": (session) => session.reportsBreakpointKind.swbreak = true,
   "hwbreak+": (session) => session.reportsBreakpointKind.hwbreak = true,
+  "exec-events+": (session) => session.execEvents = true,
   "error-message+": (session) => session.errorMessages = true,
 };
 
@@ -22,6 +23,7 @@ export function supported(commands: readonly PacketCommand[]): string {
     "multiprocess+",
     "swbreak+",
     "hwbreak+",
+    "exec-events+",
     "error-message+",
     ...commands.flatMap(({ supports }) => supports ?? []),
   ].join(";");

@@ -5,16 +5,13 @@ import { ascii } from "../bytes.ts";
 import { targetDescription, xml } from "../description.ts";
 import { MalformedPacket, type PacketReader } from "../packet.ts";
 import type { Reply, Session } from "../session.ts";
-import { type Awaitable, ERRNO, type MemoryRegion, Refusal } from "../target.ts";
+import { type Awaitable, ERRNO, execPath, type MemoryRegion, Refusal } from "../target.ts";
 import type { PacketCommand } from "./command.ts";
 
 type Document = (session: Session, annex: string) => Awaitable<string | Refusal>;
 
 const noAnnex = (annex: string, what: string): Refusal | null =>
   annex === "" ? null : new Refusal(`there is no ${what} ${annex}`, ERRNO.ENOENT);
-
-/** Where vFile has the ELF file of a context. Not a path of the host. */
-export const execPath = (context: number, name: string): string => `/context${context}/${name}`;
 
 function threads(session: Session, annex: string): string | Refusal {
   const lines = session.contexts().flatMap(({ id }) =>
@@ -30,8 +27,7 @@ function execFile(session: Session, annex: string): string | Refusal {
   if (!/^[0-9a-f]{0,8}$/i.test(annex)) throw new MalformedPacket("the context");
   const wanted = annex === "" ? session.place.context : parseInt(annex, 16);
   const context = session.contexts().find(({ id }) => id === wanted);
-  if (context === undefined || context.execFile === null) return new Refusal("there is no ELF file", ERRNO.ENOENT);
-  return execPath(context.id, context.execFile);
+  return (context && execPath(context)) ?? new Refusal("there is no ELF file", ERRNO.ENOENT);
 }
 
 const LAST_ADDRESS = (1n << 64n) - 1n;

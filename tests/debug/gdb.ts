@@ -2,7 +2,8 @@
 
 import { Run, VITRINE } from "../../bench/machines.ts";
 
-export const GDB = "gdb-multiarch";
+/** The real gdb; VITRINE_GDB names another one than the host's. */
+export const GDB = Deno.env.get("VITRINE_GDB") ?? "gdb-multiarch";
 const LIMIT_MS = 120_000;
 
 /** Whether there is a gdb. */
@@ -29,7 +30,7 @@ export class Debuggee {
   /** Runs gdb's commands on it; what gdb says. Every error of a command is in it, and ends nothing. */
   async gdb(...commands: readonly string[]): Promise<string> {
     const lines = [
-      ...["set pagination off", "set confirm off", "set breakpoint pending on", "set schedule-multiple on"],
+      ...["set pagination off", "set confirm off", "set breakpoint pending on"],
       ...["set remotetimeout 60", `target extended-remote ${this.socket}`, ...commands],
     ];
     const child = new Deno.Command("sh", {

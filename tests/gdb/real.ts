@@ -3,7 +3,8 @@
 import { startGdbServer } from "../../gdbstub/server.ts";
 import { FakeContext, FakeTarget } from "./fake_target.ts";
 
-export const GDB = "gdb-multiarch";
+/** The real gdb; VITRINE_GDB names another one than the host's. */
+export const GDB = Deno.env.get("VITRINE_GDB") ?? "gdb-multiarch";
 
 const GUESTS = new URL("../guests/two_guests/", import.meta.url);
 

@@ -23,6 +23,7 @@ Deno.test("what qSupported announces is there, and what is unknown gets the empt
       "vContSupported+",
       "swbreak+",
       "hwbreak+",
+      "exec-events+",
       "ConditionalBreakpoints+",
       "BreakpointCommands+",
       "QStartNoAckMode+",
