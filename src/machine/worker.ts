@@ -89,7 +89,6 @@ function attachDebugger(runner: Runner, channel: Channel): void {
       }),
   );
   control.run = runner;
-  if (machine.semihosting !== null) machine.semihosting.debugger = control.fileDebugger;
   runner.debugger = { runSlice: () => control.runSlice(), service: () => port.service() };
 }
 

@@ -134,6 +134,7 @@ export class DebugControl {
     environment.exceptionReturned = (vcpu, from, lo, hi) => this.worlds.returned(vcpu, from, lo, hi);
     machine.interpreter.onMarked = (base, record) => this.#marked(base, record);
     machine.wasReset = () => this.#reset();
+    if (machine.semihosting !== null) machine.semihosting.debugger = this.fileDebugger;
   }
 
   // --- While the machine runs
