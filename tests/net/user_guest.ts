@@ -5,7 +5,7 @@ import { parseIp } from "../../devices/net/user/address.ts";
 import type { UserNetConfig } from "../../devices/net/user/config.ts";
 import type { HostTcp, HostUdp } from "../../devices/net/user/host.ts";
 import { get16, PROTOCOL, pseudoSum, put16, put32, putHeaders, readIp } from "../../devices/net/user/packet.ts";
-import { FLAG, readSegment, type Segment } from "../../devices/net/user/tcp.ts";
+import { FLAG, readSegment, type Segment } from "../../devices/net/user/tcp_segment.ts";
 import { UserNet } from "../../devices/net/user/user_net.ts";
 import type { SocketAddress } from "../../devices/host/socket.ts";
 import { MAC, record } from "./ends.ts";
@@ -153,9 +153,9 @@ export class FakeHost {
     return out;
   }
 
-  sendIp(to: number, protocol: number, data: Uint8Array, from = GUEST_IP): void {
+  sendIp(to: number, protocol: number, data: Uint8Array, from = GUEST_IP, fragment = 0, id = 1): void {
     const frame = new Uint8Array(34 + data.length);
-    putHeaders(frame, { from: MAC, to: new Uint8Array(6).fill(2) }, from, to, protocol, data.length, 1);
+    putHeaders(frame, { from: MAC, to: new Uint8Array(6).fill(2) }, from, to, protocol, data.length, id, fragment);
     frame.set(data, 34);
     this.net.record(record(frame));
   }

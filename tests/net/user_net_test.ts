@@ -42,6 +42,74 @@ Deno.test("the gateway answers pings", () => {
   assert.deepEqual(host.take(), []);
 });
 
+/** A packet of the guest's in pieces, each with its place and whether others follow. */
+function pieces(data: Uint8Array, each: number) {
+  return Array.from({ length: Math.ceil(data.length / each) }, (_, n) => {
+    const piece = data.subarray(n * each, (n + 1) * each);
+    return { piece, place: (n * each >>> 3) | ((n + 1) * each < data.length ? 0x2000 : 0) };
+  });
+}
+function largePing(bytes: number): Uint8Array {
+  const ping = Uint8Array.from({ length: bytes }, (_, n) => n * 7);
+  ping.set([8, 0, 0, 0]);
+  put16(ping, 2, foldChecksum(sum16(ping, 0, bytes)));
+  return ping;
+}
+
+Deno.test("a packet in fragments is put together, in whatever order they come, and answered in fragments", () => {
+  for (const order of [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 0, 1, 2]]) {
+    const host = new FakeHost(), ping = largePing(4000), parts = pieces(ping, 1200);
+    askArp(host, HOST_IP);
+    for (const n of order) {
+      assert.equal(host.frames.length, 0, "nothing before it is whole");
+      host.sendIp(HOST_IP, PROTOCOL.ICMP, parts[n]!.piece, GUEST_IP, parts[n]!.place);
+    }
+    const reply = new Uint8Array(4000);
+    for (const frame of host.take()) {
+      const { data, offset } = readIp(frame)!;
+      reply.set(data, offset);
+    }
+    assert.equal(foldChecksum(sum16(reply, 0, 4000)), 0);
+    assert.deepEqual(reply.subarray(4), ping.subarray(4));
+  }
+});
+
+Deno.test("fragments that overlap, go on behind the end or are never completed are forgotten, and cost little", () => {
+  const send = (host: FakeHost, data: Uint8Array, place: number, id = 1) =>
+    host.sendIp(HOST_IP, PROTOCOL.ICMP, data, GUEST_IP, place, id);
+  const ping = largePing(2400),
+    [first, last] = pieces(ping, 1200) as [ReturnType<typeof pieces>[0], ReturnType<typeof pieces>[0]];
+  const bad: readonly (readonly [Uint8Array, number])[] = [
+    [new Uint8Array(1200), 0x2000],
+    [new Uint8Array(8), 0x2000 | 1],
+    [new Uint8Array(9), 0x2000 | 200],
+    [new Uint8Array(1000), 8191],
+    [new Uint8Array(8), 0x2000 | 400],
+  ];
+  for (const [n, [data, place]] of bad.entries()) {
+    const host = new FakeHost();
+    // The last one goes on behind the end.
+    if (n === bad.length - 1) send(host, last.piece, last.place);
+    else send(host, first.piece, first.place);
+    send(host, data, place);
+    send(host, last.piece, last.place);
+    assert.equal(host.frames.length, 0, `case ${n}`);
+  }
+  const host = new FakeHost();
+  askArp(host, HOST_IP);
+  for (let id = 0; id < 60_000; id++) send(host, first.piece, first.place, id);
+  // The newest is still known, an older one is not.
+  send(host, last.piece, last.place, 59_000);
+  assert.equal(host.take().length, 0);
+  send(host, last.piece, last.place, 59_999);
+  assert.equal(host.take().length, 2);
+  send(host, first.piece, first.place, 7);
+  host.nowMs += 31_000;
+  send(host, first.piece, first.place, 8);
+  send(host, last.piece, last.place, 7);
+  assert.equal(host.take().length, 0, "it took too long");
+});
+
 function dhcp(host: FakeHost, kind: number, options: readonly number[] = [], mac = MAC) {
   const message = new Uint8Array(300);
   message.set([1, 1, 6, 0, 1, 2, 3, 4]);

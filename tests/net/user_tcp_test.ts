@@ -1,7 +1,7 @@
 // TCP of the user-mode network against a guest that is driven by hand.
 
 import assert from "node:assert/strict";
-import { FLAG } from "../../devices/net/user/tcp.ts";
+import { FLAG } from "../../devices/net/user/tcp_segment.ts";
 import { FakeHost, FakeStream, GuestTcp, HOST_IP } from "./user_guest.ts";
 
 const numbers = (count: number, first = 0) => Uint8Array.from({ length: count }, (_, n) => first + n * 7);

@@ -17,6 +17,8 @@ export const IP = {
   from: 12,
   to: 16,
 };
+/** In the field with a fragment's place. */
+export const MORE_FRAGMENTS = 0x2000;
 export const IP_BYTES = 20, UDP_BYTES = 8, TCP_BYTES = 20;
 /** Where the transport's header begins in a frame that we send. */
 export const TRANSPORT_AT = ETHERNET.bytes + IP_BYTES;
@@ -46,8 +48,10 @@ export interface IpPacket {
   readonly protocol: number;
   /** What stands behind the header, without padding of the frame. */
   readonly data: Uint8Array;
-  /** Whether it is a piece of a larger one. */
-  readonly fragment: boolean;
+  /** Of a piece of a larger one: which that is, where the piece begins, and whether more follow. */
+  readonly id: number;
+  readonly offset: number;
+  readonly more: boolean;
   /** The frame's source address. */
   readonly mac: Uint8Array;
 }
@@ -57,6 +61,7 @@ export function readIp(frame: Uint8Array): IpPacket | null {
   const at = ETHERNET.bytes;
   if (frame.length < at + IP_BYTES || frame[at]! >>> 4 !== 4) return null;
   const headerBytes = (frame[at]! & 15) * 4, total = get16(frame, at + IP.total);
+  const fragment = get16(frame, at + IP.fragment);
   if (headerBytes < IP_BYTES || total < headerBytes || at + total > frame.length) return null;
   if (foldChecksum(sum16(frame, at, at + headerBytes)) !== 0) return null;
   return {
@@ -64,7 +69,9 @@ export function readIp(frame: Uint8Array): IpPacket | null {
     to: get32(frame, at + IP.to),
     protocol: frame[at + IP.protocol]!,
     data: frame.subarray(at + headerBytes, at + total),
-    fragment: (get16(frame, at + IP.fragment) & 0x3fff) !== 0,
+    id: get16(frame, at + IP.id),
+    offset: (fragment & 0x1fff) * 8,
+    more: (fragment & MORE_FRAGMENTS) !== 0,
     mac: frame.subarray(ETHERNET.from, ETHERNET.from + 6),
   };
 }

@@ -5,60 +5,10 @@
 // of order is dropped, and asked for again. Left out: selective acknowledgements, timestamps, urgent data, congestion
 // control other than after a loss.
 
-import { foldChecksum, GSO, NET_FLAG, NET_HEADER, NET_HEADER_BYTES, sum16 } from "../offload.ts";
 import { ByteQueue } from "./byte_queue.ts";
 import type { HostTcp } from "./host.ts";
-import { get16, get32, PROTOCOL, pseudoSum, put16, put32, TCP_BYTES, TRANSPORT_AT } from "./packet.ts";
-
-export const FLAG = { FIN: 1, SYN: 2, RST: 4, PSH: 8, ACK: 16 } as const;
-
-/** A segment from the guest. */
-export interface Segment {
-  readonly fromPort: number;
-  readonly toPort: number;
-  readonly sequence: number;
-  readonly acknowledged: number;
-  readonly flags: number;
-  readonly window: number;
-  readonly data: Uint8Array;
-  /** Maximum segment size and window scale, from options; -1 for none. */
-  readonly mss: number;
-  readonly scale: number;
-}
-
-/** Reads a segment; null when it is not sound. The caller has checked the checksum. */
-export function readSegment(bytes: Uint8Array): Segment | null {
-  if (bytes.length < TCP_BYTES) return null;
-  const headerBytes = (bytes[12]! >>> 4) * 4;
-  if (headerBytes < TCP_BYTES || headerBytes > bytes.length) return null;
-  let mss = -1, scale = -1;
-  for (let at = TCP_BYTES; at < headerBytes;) {
-    const kind = bytes[at]!, length = kind === 1 ? 1 : bytes[at + 1] ?? 0;
-    if (kind === 0 || length < 1 || (kind !== 1 && length < 2) || at + length > headerBytes) break;
-    if (kind === 2 && length === 4) mss = get16(bytes, at + 2);
-    if (kind === 3 && length === 3) scale = Math.min(bytes[at + 2]!, 14);
-    at += length;
-  }
-  return {
-    fromPort: get16(bytes, 0),
-    toPort: get16(bytes, 2),
-    sequence: get32(bytes, 4),
-    acknowledged: get32(bytes, 8),
-    flags: bytes[13]!,
-    window: get16(bytes, 14),
-    data: bytes.subarray(headerBytes),
-    mss,
-    scale,
-  };
-}
-
-/** Both ends, as the guest sees them. */
-export interface Ends {
-  readonly guestIp: number;
-  readonly guestPort: number;
-  readonly peerIp: number;
-  readonly peerPort: number;
-}
+import { TCP_BYTES } from "./packet.ts";
+import { cutLater, type Ends, FLAG, headerBytesOf, putSegment, type Segment, segmentData } from "./tcp_segment.ts";
 
 /** What a connection needs of the network that it is in. */
 export interface TcpOwner {
@@ -305,50 +255,19 @@ export class TcpConnection {
   /** Sends one segment with `count` bytes from `offset` of the outgoing ones. */
   #emit(flags: number, sequence: number, count: number, offset = 0): boolean {
     const syn = (flags & FLAG.SYN) !== 0, { owner, ends } = this;
-    const headerBytes = TCP_BYTES + (syn ? 8 : 0), record = owner.beginFrame(ends, headerBytes + count);
+    const record = owner.beginFrame(ends, headerBytesOf(flags) + count);
     if (record === null) return false;
-    const frame = record.subarray(NET_HEADER_BYTES), at = TRANSPORT_AT;
-    put16(frame, at, ends.peerPort);
-    put16(frame, at + 2, ends.guestPort);
-    put32(frame, at + 4, sequence);
-    put32(frame, at + 8, (flags & FLAG.ACK) !== 0 ? this.#received : 0);
-    frame[at + 12] = headerBytes << 2;
-    frame[at + 13] = flags;
     const window = syn ? 65535 : Math.min(65535, this.#in.space >>> this.#ourScale);
-    put16(frame, at + 14, window);
-    put32(frame, at + 16, 0);
-    if (syn) {
-      this.#promised = (this.#received + 65535) >>> 0;
-      put32(frame, at + 20, 0x0204_0000 | OUR_MSS);
-      // Without an offer of the guest's in its SYN, ours must not be in the answer: no-operations instead.
-      const scale = this.state === "synSent" || this.#ourScale > 0;
-      put32(frame, at + 24, scale ? 0x0103_0300 | OUR_SCALE : 0x0101_0101);
-    } else {
-      this.#promised = (this.#received + (window << this.#ourScale)) >>> 0;
-      this.#mustAcknowledge = false;
-    }
-    if (count > 0) this.#out.copy(offset, frame.subarray(at + headerBytes));
-    this.#finishChecksum(record, frame, headerBytes, count);
+    this.#promised = (this.#received + (syn ? window : window << this.#ourScale)) >>> 0;
+    if (!syn) this.#mustAcknowledge = false;
+    if (count > 0) this.#out.copy(offset, segmentData(record, flags));
+    // Without an offer of the guest's in its SYN, ours must not be in the answer: no-operations instead.
+    const scale = this.state === "synSent" || this.#ourScale > 0 ? OUR_SCALE : -1;
+    const header = { flags, sequence, acknowledged: this.#received, window, mss: OUR_MSS, scale };
+    putSegment(record, ends, header, !owner.takesChecksums);
+    if (count > this.#mss) cutLater(record, this.#mss);
     owner.commitFrame(record);
     return true;
-  }
-
-  #finishChecksum(record: Uint8Array, frame: Uint8Array, headerBytes: number, count: number): void {
-    const { peerIp, guestIp } = this.ends, at = TRANSPORT_AT;
-    const pseudo = pseudoSum(peerIp, guestIp, PROTOCOL.TCP, headerBytes + count);
-    if (!this.owner.takesChecksums) {
-      put16(frame, at + 16, foldChecksum(sum16(frame, at, frame.length, pseudo)));
-      return;
-    }
-    put16(frame, at + 16, ~foldChecksum(pseudo) & 0xffff);
-    const view = new DataView(record.buffer, record.byteOffset, NET_HEADER_BYTES);
-    record[NET_HEADER.flags] = NET_FLAG.NEEDS_CSUM;
-    view.setUint16(NET_HEADER.csumStart, at, true);
-    view.setUint16(NET_HEADER.csumOffset, 16, true);
-    if (count <= this.#mss) return;
-    record[NET_HEADER.gsoType] = GSO.TCPV4;
-    view.setUint16(NET_HEADER.gsoSize, this.#mss, true);
-    view.setUint16(NET_HEADER.hdrLen, at + headerBytes, true);
   }
 
   /** Whether the window is so much larger than what the guest knows that it should be told. */

@@ -1,82 +1,45 @@
 // A network of its own for a guest, behind the host's sockets: a gateway that stands for the host, a name server that asks
 // the host's, DHCP, and TCP and UDP to wherever the host gets. It is driven by frames from the guest and by sockets, and
-// does nothing by itself. IPv4 only. Left out: fragments from the guest, ICMP other than echo to the gateway.
+// does nothing by itself. IPv4 only. Left out: ICMP other than echo to the network's own addresses.
 
-import {
-  clearHeader,
-  completeChecksum,
-  foldChecksum,
-  GSO,
-  LONGEST_RECORD,
-  NET_HEADER_BYTES,
-  readRequest,
-  sum16,
-} from "../offload.ts";
+import { completeChecksum, foldChecksum, GSO, NET_HEADER_BYTES, readRequest, sum16 } from "../offload.ts";
 import { BROADCAST_IP, formatIp, LOOPBACK_IP, parseIp } from "./address.ts";
 import type { Forward, UserNetConfig } from "./config.ts";
 import { DhcpServer } from "./dhcp.ts";
+import { Fragments } from "./fragments.ts";
+import { GuestLink, MOST_DATAGRAM_BYTES } from "./guest_link.ts";
 import type { HostTcp, Surroundings } from "./host.ts";
-import {
-  ETHERNET,
-  ETHERTYPE,
-  get16,
-  get32,
-  type IpPacket,
-  PROTOCOL,
-  pseudoSum,
-  put16,
-  put32,
-  putHeaders,
-  readIp,
-  TRANSPORT_AT,
-  UDP_BYTES,
-} from "./packet.ts";
-import { type Ends, FLAG, readSegment, type Segment, TcpConnection, type TcpOwner } from "./tcp.ts";
+import { ETHERNET, ETHERTYPE, get16, type IpPacket, PROTOCOL, pseudoSum, put16, readIp, UDP_BYTES } from "./packet.ts";
+import { TcpConnection, type TcpOwner } from "./tcp.ts";
+import { type Ends, FLAG, headerBytesOf, putSegment, readSegment, type Segment } from "./tcp_segment.ts";
 import { UdpFlows } from "./udp.ts";
 
-const MOST_CONNECTIONS = 1024, MOST_GUESTS = 64;
-const MTU = 1500;
+const MOST_CONNECTIONS = 1024;
 /** Ports that connections from the host seem to come from. */
 const FIRST_PORT = 49152, LAST_PORT = 65535;
-const DNS_PORT = 53, DHCP_SERVER_PORT = 67;
-const ARP_BYTES = 42;
+const DNS_PORT = 53, DHCP_SERVER_PORT = 67, DHCP_CLIENT_PORT = 68;
 const ECHO = 8, ECHO_REPLY = 0;
-const BROADCAST_MAC = new Uint8Array(6).fill(255);
 
 export class UserNet implements TcpOwner {
   readonly counters = { ignored: 0, connections: 0, refused: 0 };
-  readonly host: number;
-  readonly dns: number;
-  readonly #net: number;
-  readonly #mask: number;
-  readonly #mac: Uint8Array;
+  readonly #link: GuestLink;
+  readonly #fragments: Fragments;
   readonly #dhcp: DhcpServer;
   readonly #udp: UdpFlows;
-  /** Guests' Ethernet addresses by their IP. */
-  readonly #guests = new Map<number, Uint8Array>();
   /** By both ports; few have them in common. */
   readonly #connections = new Map<number, TcpConnection[]>();
   #connectionCount = 0;
   /** Connections that may have something to send. */
   readonly #ready = new Set<TcpConnection>();
   #nextPort = FIRST_PORT;
-  /** Packets to guests whose Ethernet address is not known are written here, and go nowhere. */
-  readonly #lost = new Uint8Array(LONGEST_RECORD);
-  #id = 1;
 
   constructor(readonly config: UserNetConfig, private readonly around: Surroundings) {
-    const ip = (text: string) => parseIp(text)!;
-    this.host = ip(config.host);
-    this.dns = ip(config.dns);
-    this.#net = ip(config.net);
-    this.#mask = (-1 << (32 - config.bits)) >>> 0;
-    this.#mac = new Uint8Array(6);
-    put16(this.#mac, 0, 0x5255);
-    put32(this.#mac, 2, this.host);
+    this.#link = new GuestLink(config, around.guest, (ip) => this.#moved(ip));
+    this.#fragments = new Fragments(() => this.nowMs());
     this.#dhcp = new DhcpServer(config);
     this.#udp = new UdpFlows(around, {
       toGuest: (from, fromPort, to, toPort, data) => this.#sendUdp(from, fromPort, to, toPort, data),
-      gateway: this.host,
+      gateway: this.#link.host,
     });
   }
 
@@ -154,15 +117,28 @@ export class UserNet implements TcpOwner {
     const request = readRequest(record), frame = record.subarray(NET_HEADER_BYTES);
     if (request === null || frame.length < ETHERNET.bytes) return this.#ignore();
     const type = get16(frame, ETHERNET.type);
-    if (type === ETHERTYPE.ARP) return this.#arp(frame);
+    if (type === ETHERTYPE.ARP) return this.#link.arp(frame) ? undefined : this.#ignore();
     if (type !== ETHERTYPE.IPV4) return;
     const packet = readIp(frame);
     // A segment that is to be cut has one length, too.
-    if (packet === null || packet.fragment) return this.#ignore();
-    if (packet.protocol === PROTOCOL.UDP) return this.#udpPacket(packet, request.needsCsum);
-    if (!this.#isGuest(packet.from)) return this.#ignore();
-    this.#learn(packet.from, packet.mac);
-    if (packet.protocol === PROTOCOL.TCP) this.#tcpPacket(packet, request.needsCsum || request.gsoType !== GSO.NONE);
+    const unfinished = request.needsCsum || request.gsoType !== GSO.NONE;
+    if (packet === null) this.#ignore();
+    else if (packet.offset === 0 && !packet.more) this.#packet(packet, unfinished);
+    else this.#fragment(packet, unfinished);
+  }
+
+  /** Offloads are for whole packets. */
+  #fragment(packet: IpPacket, unfinished: boolean): void {
+    if (unfinished || !this.#link.isGuest(packet.from)) return this.#ignore();
+    const whole = this.#fragments.add(packet);
+    if (whole !== null) this.#packet(whole, false);
+  }
+
+  #packet(packet: IpPacket, unfinished: boolean): void {
+    if (packet.protocol === PROTOCOL.UDP) return this.#udpPacket(packet, unfinished);
+    if (!this.#link.isGuest(packet.from)) return this.#ignore();
+    this.#link.learn(packet.from, packet.mac);
+    if (packet.protocol === PROTOCOL.TCP) this.#tcpPacket(packet, unfinished);
     else if (packet.protocol === PROTOCOL.ICMP) this.#icmp(packet);
     else this.#ignore();
   }
@@ -175,7 +151,7 @@ export class UserNet implements TcpOwner {
       this.counters.refused++;
       return tcp.close();
     }
-    this.#add({ guestIp, guestPort, peerIp: this.host, peerPort }, null).connected(tcp);
+    this.#add({ guestIp, guestPort, peerIp: this.#link.host, peerPort }, null).connected(tcp);
   }
 
   /** A datagram that came to a forwarded port of the host. */
@@ -197,105 +173,21 @@ export class UserNet implements TcpOwner {
     this.counters.ignored++;
   }
 
-  /** Whether a guest may have this address. */
-  #isGuest(ip: number): boolean {
-    const rest = (ip & ~this.#mask) >>> 0;
-    return (ip & this.#mask) >>> 0 === this.#net && rest !== 0 && rest !== (~this.#mask >>> 0) && !this.#isOurs(ip);
-  }
-  #isOurs(ip: number): boolean {
-    return ip === this.host || ip === this.dns ||
-      this.config.guestForwards.some(({ address }) => parseIp(address) === ip);
-  }
-
-  #learn(ip: number, mac: Uint8Array): void {
-    const known = this.#guests.get(ip);
-    if (known !== undefined && known.every((byte, n) => byte === mac[n])) return;
-    if (known === undefined && this.#guests.size >= MOST_GUESTS) return;
-    this.#guests.set(ip, mac.slice());
-    // What was sent before went nowhere.
+  /** A guest has another Ethernet address: what was sent before went nowhere. */
+  #moved(ip: number): void {
     for (const list of this.#connections.values()) {
       for (const connection of list) if (connection.ends.guestIp === ip) connection.lost();
     }
   }
 
-  #arp(frame: Uint8Array): void {
-    // Ethernet and IPv4 (RFC 826).
-    if (frame.length < ARP_BYTES || get32(frame, 14) !== 0x0001_0800 || get16(frame, 18) !== 0x0604) {
-      return this.#ignore();
-    }
-    const operation = get16(frame, 20), sender = get32(frame, 28), target = get32(frame, 38);
-    if (this.#isGuest(sender)) this.#learn(sender, frame.subarray(22, 28));
-    if (operation === 1 && this.#isOurs(target)) this.#sendArp(2, target, sender, frame.subarray(22, 28));
-  }
-
-  #sendArp(operation: number, from: number, to: number, mac: Uint8Array): void {
-    const record = this.#begin(ARP_BYTES);
-    if (record === null) return;
-    const frame = record.subarray(NET_HEADER_BYTES);
-    frame.set(operation === 1 ? BROADCAST_MAC : mac, ETHERNET.to);
-    frame.set(this.#mac, ETHERNET.from);
-    put16(frame, ETHERNET.type, ETHERTYPE.ARP);
-    put32(frame, 14, 0x0001_0800);
-    put16(frame, 18, 0x0604);
-    put16(frame, 20, operation);
-    frame.set(this.#mac, 22);
-    put32(frame, 28, from);
-    frame.set(mac, 32);
-    put32(frame, 38, to);
-    this.around.guest.commit(record.length);
-  }
-
-  /** A cleared record for a frame of `bytes` bytes. */
-  #begin(bytes: number): Uint8Array | null {
-    const record = this.around.guest.reserve(NET_HEADER_BYTES + bytes);
-    if (record !== null) clearHeader(record);
-    return record;
-  }
-
-  /** A record for an IP packet to a guest, with its headers; null when there is no way now. */
-  #beginIp(
-    from: number,
-    to: number,
-    protocol: number,
-    bytes: number,
-    fragment = 0,
-    id = this.#nextId(),
-  ): Uint8Array | null {
-    const mac = to === BROADCAST_IP ? BROADCAST_MAC : this.#guests.get(to);
-    if (mac === undefined) {
-      // Who sent it will do so again, when there is an answer.
-      this.#sendArp(1, this.host, to, new Uint8Array(6));
-      return this.#lost.subarray(0, NET_HEADER_BYTES + TRANSPORT_AT + bytes);
-    }
-    const record = this.#begin(TRANSPORT_AT + bytes);
-    if (record === null) return null;
-    putHeaders(
-      record.subarray(NET_HEADER_BYTES),
-      { from: this.#mac, to: mac },
-      from,
-      to,
-      protocol,
-      bytes,
-      id,
-      fragment,
-    );
-    return record;
-  }
-  #nextId(): number {
-    return this.#id = this.#id + 1 & 0xffff;
-  }
-
   #icmp({ from, to, data }: IpPacket): void {
-    if (data.length < 8 || data[0] !== ECHO || !this.#isOurs(to)) return this.#ignore();
-    if (foldChecksum(sum16(data, 0, data.length)) !== 0 || data.length > MTU - 20) return this.#ignore();
-    const record = this.#beginIp(to, from, PROTOCOL.ICMP, data.length);
-    if (record === null) return;
-    const reply = record.subarray(NET_HEADER_BYTES + TRANSPORT_AT);
-    reply.set(data);
+    if (data.length < 8 || data[0] !== ECHO || !this.#link.isOurs(to)) return this.#ignore();
+    if (foldChecksum(sum16(data, 0, data.length)) !== 0) return this.#ignore();
+    const reply = data.slice();
     reply[0] = ECHO_REPLY;
     put16(reply, 2, 0);
     put16(reply, 2, foldChecksum(sum16(reply, 0, reply.length)));
-    this.commitFrame(record);
+    if (!this.#link.send(to, from, PROTOCOL.ICMP, reply)) this.#ignore();
   }
 
   #udpPacket(packet: IpPacket, unfinished: boolean): void {
@@ -309,11 +201,11 @@ export class UserNet implements TcpOwner {
     }
     const content = data.subarray(UDP_BYTES, length);
     if (toPort === DHCP_SERVER_PORT) {
-      if (to === BROADCAST_IP || to === this.host) this.#dhcpPacket(content, packet.mac);
+      if (to === BROADCAST_IP || to === this.#link.host) this.#dhcpPacket(content, packet.mac);
       return;
     }
-    if (!this.#isGuest(from)) return this.#ignore();
-    this.#learn(from, packet.mac);
+    if (!this.#link.isGuest(from)) return this.#ignore();
+    this.#link.learn(from, packet.mac);
     if (this.#udp.answered(from, fromPort, to, toPort, content)) return;
     const real = this.#realAddress(to, toPort);
     if (real === null || toPort === 0) return this.#ignore();
@@ -323,26 +215,25 @@ export class UserNet implements TcpOwner {
   #dhcpPacket(content: Uint8Array, mac: Uint8Array): void {
     const answer = this.#dhcp.answer(content);
     if (answer === null) return;
-    // An address that is about to be given may be sent to before the guest has it.
-    if (answer.leased !== 0) this.#learn(answer.leased, mac);
-    this.#sendUdp(this.host, 67, answer.to, 68, answer.data, mac);
+    // An address that is given, or asked from, may be sent to before anything else tells whose it is.
+    for (const ip of [answer.leased, answer.to]) if (this.#link.isGuest(ip)) this.#link.learn(ip, mac);
+    this.#sendUdp(this.#link.host, DHCP_SERVER_PORT, answer.to, DHCP_CLIENT_PORT, answer.data);
   }
 
   /** Where on the host, or beyond, what is sent to `ip` goes. Null: nowhere. */
   #realAddress(ip: number, port: number): number | null {
     if (this.config.restrict) return null;
-    if (ip === this.host) return LOOPBACK_IP;
-    if (ip === this.dns) return port === DNS_PORT ? this.around.sockets.resolver : null;
-    if ((ip & this.#mask) >>> 0 === this.#net) return null;
+    if (ip === this.#link.host) return LOOPBACK_IP;
+    if (ip === this.#link.dns) return port === DNS_PORT ? this.around.sockets.resolver : null;
+    if (this.#link.isInside(ip)) return null;
     const first = ip >>> 24;
     // This network, loopback, groups and the rest.
     return first === 0 || first === 127 || first >= 224 ? null : ip;
   }
 
-  /** Sends a datagram to the guest, in fragments when it is too large for a frame. */
-  #sendUdp(from: number, fromPort: number, to: number, toPort: number, data: Uint8Array, mac?: Uint8Array): void {
-    const bytes = UDP_BYTES + data.length, most = MTU - 20 & ~7, id = this.#nextId();
-    if (bytes > 65515) return this.#ignore();
+  #sendUdp(from: number, fromPort: number, to: number, toPort: number, data: Uint8Array): void {
+    const bytes = UDP_BYTES + data.length;
+    if (bytes > MOST_DATAGRAM_BYTES) return this.#ignore();
     const datagram = new Uint8Array(bytes);
     put16(datagram, 0, fromPort);
     put16(datagram, 2, toPort);
@@ -350,15 +241,8 @@ export class UserNet implements TcpOwner {
     datagram.set(data, UDP_BYTES);
     put16(datagram, 6, foldChecksum(pseudoSum(from, to, PROTOCOL.UDP, bytes)) ^ 0xffff);
     completeChecksum(datagram, 0, 6);
-    for (let at = 0; at < bytes; at += most) {
-      const count = Math.min(most, bytes - at), more = at + count < bytes ? 0x2000 : 0;
-      const record = this.#beginIp(from, to, PROTOCOL.UDP, count, more | at >>> 3, id);
-      // Datagrams get lost where there is no room for them.
-      if (record === null) return this.#ignore();
-      if (mac !== undefined && to !== BROADCAST_IP) record.set(mac, NET_HEADER_BYTES);
-      record.set(datagram.subarray(at, at + count), NET_HEADER_BYTES + TRANSPORT_AT);
-      this.commitFrame(record);
-    }
+    // Datagrams get lost where there is no room for them.
+    if (!this.#link.send(from, to, PROTOCOL.UDP, datagram)) this.#ignore();
   }
 
   #tcpPacket({ from, to, data }: IpPacket, unfinished: boolean): void {
@@ -395,26 +279,22 @@ export class UserNet implements TcpOwner {
 
   /** Answers a segment of no connection with a reset (RFC 9293, "CLOSED state"). */
   #refuse(ends: Ends, { flags, acknowledged, sequence, data }: Segment): void {
-    const record = this.beginFrame(ends, 20), hasAck = (flags & FLAG.ACK) !== 0;
+    const hasAck = (flags & FLAG.ACK) !== 0, reset = FLAG.RST | (hasAck ? 0 : FLAG.ACK);
+    const record = this.beginFrame(ends, headerBytesOf(reset));
     if (record === null) return;
-    const tcp = record.subarray(NET_HEADER_BYTES + TRANSPORT_AT);
     const length = data.length + ((flags & FLAG.SYN) !== 0 ? 1 : 0) + ((flags & FLAG.FIN) !== 0 ? 1 : 0);
-    tcp.fill(0);
-    put16(tcp, 0, ends.peerPort);
-    put16(tcp, 2, ends.guestPort);
-    put32(tcp, 4, hasAck ? acknowledged : 0);
-    put32(tcp, 8, hasAck ? 0 : sequence + length);
-    tcp[12] = 5 << 4;
-    tcp[13] = FLAG.RST | (hasAck ? 0 : FLAG.ACK);
-    put16(tcp, 16, foldChecksum(sum16(tcp, 0, 20, pseudoSum(ends.peerIp, ends.guestIp, PROTOCOL.TCP, 20))));
+    const numbers = hasAck
+      ? { sequence: acknowledged, acknowledged: 0 }
+      : { sequence: 0, acknowledged: sequence + length };
+    putSegment(record, ends, { flags: reset, ...numbers, window: 0, mss: 0, scale: -1 }, true);
     this.commitFrame(record);
   }
 
   beginFrame({ peerIp, guestIp }: Ends, bytes: number): Uint8Array | null {
-    return this.#beginIp(peerIp, guestIp, PROTOCOL.TCP, bytes);
+    return this.#link.begin(peerIp, guestIp, PROTOCOL.TCP, bytes);
   }
   commitFrame(record: Uint8Array): void {
-    if (record.buffer !== this.#lost.buffer) this.around.guest.commit(record.length);
+    this.#link.commit(record);
   }
 
   #add(ends: Ends, syn: Segment | null): TcpConnection {
@@ -437,7 +317,7 @@ export class UserNet implements TcpOwner {
     for (let tries = 0; tries <= LAST_PORT - FIRST_PORT; tries++) {
       const peerPort = this.#nextPort;
       this.#nextPort = peerPort === LAST_PORT ? FIRST_PORT : peerPort + 1;
-      if (this.#find({ guestIp, guestPort, peerIp: this.host, peerPort }) === undefined) return peerPort;
+      if (this.#find({ guestIp, guestPort, peerIp: this.#link.host, peerPort }) === undefined) return peerPort;
     }
     return null;
   }
