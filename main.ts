@@ -14,10 +14,10 @@ async function perform(command: Command): Promise<number> {
       return await runMachine(command.config);
     case "linux":
     case "xen": {
-      const { kind, draft } = command, { fetchOnly, kernel, initrd } = draft;
+      const { kind, draft } = command, { fetchOnly, kernel, initrd, generic } = draft;
       // With both files given, nothing of Debian's is needed for Linux alone.
       const own = kind === "linux" && kernel !== null && initrd !== null;
-      const files = own ? { kernel, initrd, xen: "" } : await fetchLinux();
+      const files = own ? { kernel, initrd, xen: "" } : await fetchLinux(generic ? "generic" : "cloud");
       if (fetchOnly) {
         console.log(`${files.kernel}\n${files.initrd}${kind === "xen" ? `\n${files.xen}` : ""}`);
         return 0;

@@ -246,7 +246,7 @@ export class P9Server {
         nlink: BigInt(stat.links),
         rdev: stat.rdev,
         size: stat.size,
-        blksize: BigInt(stat.blockBytes),
+        blksize: BigInt(this.#bestBytes(stat.blockBytes)),
         blocks: stat.blocks,
         atimeSec: stat.atime.sec,
         atimeNsec: stat.atime.nsec,
@@ -412,6 +412,12 @@ export class P9Server {
     if (handle !== null) return this.#share.statHandle(handle);
     const path = this.#path(fid);
     return typeof path === "number" ? path : this.#share.stat(path);
+  }
+
+  /** What programs had better read and write at once: as many blocks as a message holds. */
+  #bestBytes(blockBytes: number): number {
+    const most = this.#messageBytes - WRITE_HEAD_BYTES;
+    return most < blockBytes ? blockBytes : most - most % Math.max(1, blockBytes);
   }
 
   /** The fid of an open file, or of an open directory. */

@@ -4,6 +4,7 @@
 import type { SocketAddress, SocketOptions } from "../../devices/host/socket.ts";
 import type { UdpOptions } from "../../devices/host/udp.ts";
 import type { StreamNetOptions } from "../../devices/host/net_stream.ts";
+import type { SecurityModel } from "../../devices/host/share_owners.ts";
 import type { UserNetConfig } from "../../devices/net/user/config.ts";
 import type { Feature } from "../arch/features.ts";
 import type { TraceFormat, TraceGroup } from "../base/trace.ts";
@@ -135,6 +136,14 @@ export interface DriveConfig {
   readonly reconnectDelayMs: number;
 }
 
+/** `-fsdev`: a directory of the host. */
+export interface ShareConfig {
+  readonly id: string;
+  readonly path: string;
+  readonly readOnly: boolean;
+  readonly securityModel: SecurityModel;
+}
+
 /** A port of a console device. */
 export interface ConsolePortConfig {
   readonly number: number;
@@ -155,6 +164,13 @@ export type VirtioConfig =
   }
   & (
     | { readonly kind: "rng" }
+    | {
+      readonly kind: "9p";
+      /** The id of its directory. */
+      readonly share: string;
+      /** By which the guest mounts it. */
+      readonly tag: string;
+    }
     | { readonly kind: "serial"; readonly ports: readonly ConsolePortConfig[]; readonly maxPorts: number }
     | {
       readonly kind: "blk";
@@ -283,6 +299,7 @@ export interface MachineConfig {
   /** The byte that begins an escape on a multiplexed character device; 0 for none. */
   readonly escapeKey: number;
   readonly drives: readonly DriveConfig[];
+  readonly shares: readonly ShareConfig[];
   readonly virtio: readonly VirtioConfig[];
   readonly netdevs: readonly NetdevConfig[];
   /** PSCI SYSTEM_RESET does what SYSTEM_OFF does. */

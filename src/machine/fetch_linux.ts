@@ -15,8 +15,21 @@ export interface LinuxFiles {
   readonly xen: string;
 }
 
-/** The package that depends on the current kernel, and the one that holds busybox. */
-const KERNEL_PACKAGE = "linux-image-cloud-arm64", BUSYBOX_PACKAGE = "busybox-static";
+/**
+ * Debian's kernels: the package that depends on the current one, what that is called, and where its files are kept. The
+ * cloud kernel is a third of the generic one's size and has the drivers of our devices, but for the 9p file system.
+ */
+const KERNELS = {
+  cloud: { meta: "linux-image-cloud-arm64", name: /\b(linux-image-[\w.+-]+-cloud-arm64)\b/, directory: "linux" },
+  generic: {
+    meta: "linux-image-arm64",
+    name: /\b(linux-image-[\d][\w.+]*(?:-\d+)*-arm64)\b/,
+    directory: "linux-generic",
+  },
+} as const;
+export type Kernel = keyof typeof KERNELS;
+/** The package that holds busybox. */
+const BUSYBOX_PACKAGE = "busybox-static";
 /** The package that depends on the current hypervisor. */
 const XEN_PACKAGE = "xen-system-arm64";
 const OWN_KERNEL = "pass your own kernel with: deno task run -kernel IMAGE -initrd FILE -append console=ttyAMA0";
@@ -28,13 +41,14 @@ interface Manifest {
   readonly sha256: { readonly [file: string]: string };
 }
 /** Counted up when the initramfs that we pack changes. */
-const FORMAT = 7;
+const FORMAT = 8;
 const FILES = ["Image", "initrd.cpio", "xen"] as const;
 
-function cacheDirectory(): string {
+function cacheDirectory(kernel: Kernel): string {
+  const { directory } = KERNELS[kernel];
   const xdg = Deno.env.get("XDG_CACHE_HOME"), home = Deno.env.get("HOME");
-  if (xdg?.startsWith("/")) return `${xdg}/vitrine/linux`;
-  if (home) return `${home}/.cache/vitrine/linux`;
+  if (xdg?.startsWith("/")) return `${xdg}/vitrine/${directory}`;
+  if (home) return `${home}/.cache/vitrine/${directory}`;
   throw new HostError("cannot find a cache directory: neither XDG_CACHE_HOME nor HOME is set");
 }
 
@@ -59,13 +73,13 @@ async function cached(directory: string): Promise<LinuxFiles | null> {
 }
 
 /** Fetches and packs unless that was done before. Throws HostError with what to do instead. */
-export async function fetchLinux(): Promise<LinuxFiles> {
-  const directory = cacheDirectory();
+export async function fetchLinux(kernel: Kernel = "cloud"): Promise<LinuxFiles> {
+  const directory = cacheDirectory(kernel);
   const ready = await cached(directory);
   if (ready) return ready;
   const progress = new Progress();
   try {
-    await fetchInto(directory, progress);
+    await fetchInto(kernel, directory, progress);
   } finally {
     progress.done();
   }
@@ -74,11 +88,11 @@ export async function fetchLinux(): Promise<LinuxFiles> {
   return fetched;
 }
 
-async function fetchInto(directory: string, progress: Progress): Promise<void> {
+async function fetchInto(flavour: Kernel, directory: string, progress: Progress): Promise<void> {
   const apt = new PrivateApt(`${directory}/apt`);
   await apt.prepare();
   await apt.run(["update"], (percent) => progress.show("fetching Debian's list of arm64 packages", percent));
-  const kernelPackage = await apt.dependency(KERNEL_PACKAGE, /\b(linux-image-[\w.+-]+-cloud-arm64)\b/);
+  const { meta, name } = KERNELS[flavour], kernelPackage = await apt.dependency(meta, name);
   const xenPackage = await apt.dependency(XEN_PACKAGE, /\b(xen-hypervisor-[\d.]+-arm64)\b/);
   const packages = [kernelPackage, BUSYBOX_PACKAGE, xenPackage];
   await apt.run(["download", ...packages], (percent) => progress.show(`fetching ${packages.join(", ")}`, percent));
@@ -134,6 +148,7 @@ for word in $(cat /proc/cmdline); do
   root=*) root=\${word#root=} ;;
   init=*) init=\${word#init=} ;;
   ro|rw) mode=$word ;;
+  ip=dhcp) dhcp=1 ;;
   esac
 done
 if [ -n "$root" ] && mkdir /disk && mount -o \${mode:-rw} $root /disk; then
@@ -142,6 +157,10 @@ if [ -n "$root" ] && mkdir /disk && mount -o \${mode:-rw} $root /disk; then
   exec switch_root /disk \${init:-/sbin/init}
 fi
 hostname vitrine
+ip link set lo up
+if [ -n "$dhcp" ]; then
+  for each in /sys/class/net/eth*; do udhcpc -n -q -i \${each##*/} >/dev/null 2>&1 & done
+fi
 export HOME=/root PATH=/bin PS1='vitrine:\\w# '
 cd /root
 echo
@@ -175,6 +194,7 @@ const DRIVERS: Readonly<Record<number, readonly string[]>> = {
   3: ["virtio_console"],
   4: ["virtio-rng"],
   5: ["virtio_balloon"],
+  9: ["netfs", "fscache", "9pnet", "9p", "9pnet_virtio"],
   19: ["vsock", "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport"],
 };
 const TRANSPORT = ["virtio_ring", "virtio", "virtio_mmio"];
@@ -184,16 +204,25 @@ const MODULES = new Set([...TRANSPORT, ...Object.values(DRIVERS).flat()]);
 const moduleName = (path: string) => /^(?:usr\/)?lib\/modules\/.*\/([\w-]+)\.ko(?:\.xz)?$/.exec(path)?.[1];
 const isOurModule = (path: string) => MODULES.has(moduleName(path) ?? "");
 
+/** The drivers of a kernel with these modules: by their type what it has of them, if it has the last one. */
+function driversOf(modules: ReadonlySet<string>): [number, string[]][] {
+  return Object.entries(DRIVERS).filter(([, names]) => modules.has(names.at(-1)!)).map(([type, names]) => [
+    Number(type),
+    names.filter((name) => modules.has(name)),
+  ]);
+}
+
 /** Loads the drivers of the virtio devices that are there. */
-const LOAD_MODULES = `load() { for name; do insmod /lib/modules/$name.ko*; done; }
+const loadModules = (drivers: readonly (readonly [number, readonly string[]])[]) =>
+  `load() { for name; do insmod /lib/modules/$name.ko*; done; }
 load ${TRANSPORT.join(" ")}
 for alias in $(cat /sys/bus/virtio/devices/*/modalias 2>/dev/null | sort -u); do
   case $alias in
 ${
-  Object.entries(DRIVERS).map(([type, names]) =>
-    `  virtio:d${Number(type).toString(16).padStart(8, "0").toUpperCase()}v*) load ${names.join(" ")} ;;`
-  ).join("\n")
-}
+    drivers.map(([type, names]) =>
+      `  virtio:d${type.toString(16).padStart(8, "0").toUpperCase()}v*) load ${names.join(" ")} ;;`
+    ).join("\n")
+  }
   esac
 done
 `;
@@ -205,15 +234,17 @@ export function packInitramfs(
 ): Uint8Array<ArrayBuffer> {
   const directories = ["bin", "dev", "proc", "root", "sys", "tmp", "etc", "etc/udhcpc", "lib", "lib/modules"];
   const text = (content: string) => new TextEncoder().encode(content);
+  const drivers = driversOf(new Set([...modules.keys()].flatMap((path) => moduleName(path) ?? [])));
+  const used = new Set([...TRANSPORT, ...drivers.flatMap(([, names]) => names)]);
   return packCpio([
     ...directories.map((path) => ({ kind: "directory", path }) as const),
     { kind: "device", path: "dev/console", major: 5, minor: 1 },
     { kind: "file", path: "bin/busybox", data: busybox, mode: 0o755 },
     { kind: "link", path: "bin/sh", target: "busybox" },
-    ...[...modules].map(([path, data]) =>
+    ...[...modules].filter(([path]) => used.has(moduleName(path) ?? "")).map(([path, data]) =>
       ({ kind: "file", path: `lib/modules/${path.split("/").at(-1)}`, data, mode: 0o644 }) as const
     ),
-    { kind: "file", path: "etc/modules", data: text(LOAD_MODULES), mode: 0o644 },
+    { kind: "file", path: "etc/modules", data: text(loadModules(drivers)), mode: 0o644 },
     { kind: "file", path: "etc/udhcpc/default.script", data: text(LEASE), mode: 0o755 },
     { kind: "file", path: "init", data: text(INIT), mode: 0o755 },
   ]);

@@ -39,6 +39,7 @@ import { DEVICE_ACCESS, GUEST_ERROR, placeOf, traceBlock, UNMAPPED } from "./tra
 
 import type { NetBackend } from "../../devices/net/port.ts";
 import type { BalloonBackend } from "../../devices/virtio/balloon.ts";
+import type { Shares } from "./shares.ts";
 import { type Consoles, type Drives, makeVirtioDevices, type Vsocks } from "./virtio.ts";
 
 /** What a machine is handed. */
@@ -51,6 +52,7 @@ export interface Surroundings {
   readonly networks?: ReadonlyMap<string, NetBackend>;
   readonly consoles?: Consoles;
   readonly semihosting?: SemihostingHost;
+  readonly shares?: Shares;
   readonly vsocks?: Vsocks;
   readonly balloon?: BalloonBackend | null;
   readonly clock: Clock;
@@ -145,6 +147,7 @@ export class Machine {
       consoles: around.consoles ?? new Map(),
       vsocks: around.vsocks ?? new Map(),
       balloon: around.balloon ?? null,
+      shares: around.shares ?? new Map(),
     });
     const schedulerBase = stateBase + boardStateBytes(virtio),
       stateBytes = schedulerBase + SCHEDULER_STATE.size - HOST_MAP.devices.base;

@@ -9,6 +9,7 @@ import type { NetBackend } from "../../devices/net/port.ts";
 import { VirtioConsole } from "../../devices/virtio/console.ts";
 import type { PortBackend } from "../../devices/virtio/console_backend.ts";
 import type { VirtioDevice } from "../../devices/virtio/device.ts";
+import { VirtioP9 } from "../../devices/virtio/p9.ts";
 import { VirtioNet } from "../../devices/virtio/net.ts";
 import { VirtioRng } from "../../devices/virtio/rng.ts";
 import { VirtioVsock, type VsockBackend } from "../../devices/virtio/vsock.ts";
@@ -16,6 +17,7 @@ import { assert } from "../base/errors.ts";
 import type { ConsolePortConfig, DriveConfig, MachineConfig, VirtioConfig } from "./config.ts";
 import type { RandomBytes } from "./device_tree.ts";
 import { VIRTIO_SLOTS } from "./memory_map.ts";
+import type { Shares } from "./shares.ts";
 
 /** The host's side of disks, by their ids. */
 export type Drives = ReadonlyMap<string, BlockBackend>;
@@ -52,6 +54,7 @@ export interface VirtioSurroundings {
   /** The host's side of network devices, by the ids of their back ends. */
   readonly networks: ReadonlyMap<string, NetBackend>;
   readonly consoles: Consoles;
+  readonly shares: Shares;
   readonly vsocks: Vsocks;
   /** Null where nobody wants anything of a balloon. */
   readonly balloon: BalloonBackend | null;
@@ -63,10 +66,15 @@ export function makeVirtioDevices(config: MachineConfig, around: VirtioSurroundi
 }
 
 function makeDevice(device: VirtioConfig, config: MachineConfig, around: VirtioSurroundings): VirtioDevice {
-  const { random, drives, networks, consoles, vsocks, balloon } = around;
+  const { random, drives, networks, consoles, shares, vsocks, balloon } = around;
   switch (device.kind) {
     case "rng":
       return new VirtioRng(random);
+    case "9p": {
+      const options = shares.get(device);
+      assert(options !== undefined, `directory ${device.share} is open`);
+      return new VirtioP9(options);
+    }
     case "blk": {
       const { serial, queues, queueSize } = device;
       const drive = config.drives.find(({ id }) => id === device.drive), backend = drives.get(device.drive);

@@ -22,6 +22,7 @@ import { machineNetworks } from "./network.ts";
 import { MachinePorts } from "./ports.ts";
 import { Runner } from "./runner.ts";
 import { DirectoryFiles, NO_FILES } from "./semihosting/files.ts";
+import { openShares } from "./shares.ts";
 import { tracerOf } from "./tracing.ts";
 import { openDrives } from "./virtio.ts";
 
@@ -107,6 +108,7 @@ function run(message: StartMessage) {
     semihosting: { ...ports.semihosting(), files: directory === null ? NO_FILES : new DirectoryFiles(directory) },
     vsocks: ports.vsocks(),
     balloon: ports.balloon(memory.buffer as SharedArrayBuffer, warn),
+    shares: openShares(config, gate),
     networks: machineNetworks(config, message.netPorts, channel, gate),
     memory,
     clock,

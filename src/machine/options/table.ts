@@ -48,6 +48,8 @@ export interface Draft extends ObserveDraft, ChardevDraft, LoaderDraft, VirtioDr
   replay: string | null;
   /** Only `linux`: fetch, print the paths, do not boot. */
   fetchOnly: boolean;
+  /** Only `linux` and `xen`: the kernel that has more drivers. */
+  generic: boolean;
 }
 
 export const newDraft = (): Draft => ({
@@ -79,6 +81,7 @@ export const newDraft = (): Draft => ({
   ...newSemihostingDraft(),
   ...newObserveDraft(),
   fetchOnly: false,
+  generic: false,
 });
 
 const MACHINE_FIELDS = {
@@ -227,4 +230,11 @@ export const LINUX_OPTIONS: readonly Option<Draft>[] = [
   flag("fetch-only", "fetch and pack, print the paths, do not boot", (draft: Draft) => {
     draft.fetchOnly = true;
   }),
+  flag(
+    "generic",
+    "Debian's generic kernel, which has the 9p file system, not its smaller cloud kernel",
+    (draft: Draft) => {
+      draft.generic = true;
+    },
+  ),
 ];

@@ -1,7 +1,7 @@
 // `-device virtio-*-device`: the devices in the board's virtio-mmio transports, and what they need of other options.
 
 import { UsageError } from "../../base/errors.ts";
-import type { DriveConfig, NetdevConfig, VirtioConfig } from "../config.ts";
+import type { DriveConfig, NetdevConfig, ShareConfig, VirtioConfig } from "../config.ts";
 import { VIRTIO_SLOTS } from "../memory_map.ts";
 import { field, type Given, type Option, type Variant, variant, variantsOption } from "./declare.ts";
 import { type BlockdevDraft, blockdevDrives, blockdevOption, newBlockdevDraft } from "./blockdev.ts";
@@ -17,11 +17,20 @@ import {
   withAddresses,
 } from "./net.ts";
 import { chardevConfig, type ChardevDraft } from "./chardev.ts";
+import {
+  newShareDraft,
+  P9_FIELDS,
+  p9Device,
+  shareConfig,
+  sharedDevices,
+  type ShareDraft,
+  shareOptions,
+} from "./share.ts";
 import { count, FILE, text, type ValueKind } from "./values.ts";
 import { BALLOON_FIELDS, balloonDevice, checkSingle, VSOCK_FIELDS, vsockDevice } from "./vsock.ts";
 import { SERIAL_FIELDS, serialDevice, serialDrivers, withPorts } from "./virtio_serial.ts";
 
-export interface VirtioDraft extends DriveDraft, BlockdevDraft, NetDraft {
+export interface VirtioDraft extends DriveDraft, BlockdevDraft, NetDraft, ShareDraft {
   virtio: VirtioConfig[];
   /** Sources of randomness that were named. */
   rngObjects: string[];
@@ -30,6 +39,7 @@ export const newVirtioDraft = (): VirtioDraft => ({
   ...newDriveDraft(),
   ...newBlockdevDraft(),
   ...newNetDraft(),
+  ...newShareDraft(),
   virtio: [],
   rngObjects: [],
 });
@@ -84,6 +94,7 @@ function addBlk(draft: VirtioDraft, given: Given<typeof BLK_FIELDS>): void {
 }
 
 const SERIAL_DEVICE_FIELDS = { ...SERIAL_FIELDS, ...VIRTIO_FIELDS };
+const P9_DEVICE_FIELDS = { ...P9_FIELDS, ...VIRTIO_FIELDS };
 const NET_DEVICE_FIELDS = { ...NET_FIELDS, ...VIRTIO_FIELDS };
 
 const VSOCK_DEVICE_FIELDS = { ...VSOCK_FIELDS, ...VIRTIO_FIELDS };
@@ -126,6 +137,12 @@ export function virtioDrivers<D extends VirtioDraft>(): readonly Variant<D>[] {
       "takes memory from the guest and gives it back",
       (draft, given) => void draft.virtio.push({ ...virtioCommon(given), ...balloonDevice(given) }),
     ),
+    variant<D, typeof P9_DEVICE_FIELDS>(
+      "virtio-9p-device virtio-9p",
+      P9_DEVICE_FIELDS,
+      "a directory of the host",
+      (draft, given) => void draft.virtio.push(p9Device(given, virtioCommon(given))),
+    ),
   ];
 }
 
@@ -140,6 +157,7 @@ export function virtioOptions<D extends VirtioDraft>(): readonly Option<D>[] {
     ...driveOptions<D>(),
     blockdevOption<D>(),
     ...netOptions<D>(),
+    ...shareOptions<D>(),
     variantsOption("object", "qom-type", "something that a device uses", [
       variant("rng-builtin", OBJECT_FIELDS, "random numbers, the host's or those of -seed", addRngObject),
       variant(
@@ -156,14 +174,14 @@ export function virtioOptions<D extends VirtioDraft>(): readonly Option<D>[] {
 /** Their part of the configuration: devices with what they need, each drive for one device. */
 export function virtioConfig(
   draft: VirtioDraft & ChardevDraft,
-): { drives: DriveConfig[]; virtio: VirtioConfig[]; netdevs: NetdevConfig[] } {
+): { drives: DriveConfig[]; virtio: VirtioConfig[]; netdevs: NetdevConfig[]; shares: ShareConfig[] } {
   const drives = [...draft.drives, ...blockdevDrives(draft)];
   const board = draft.boardDrives.map(({ drive, serial }): VirtioConfig => ({
     id: "",
     slot: null,
     ...blk(drive, serial),
   }));
-  const devices = withPorts([...draft.virtio, ...draft.nics, ...board], chardevConfig(draft));
+  const devices = withPorts([...draft.virtio, ...draft.nics, ...board, ...sharedDevices(draft)], chardevConfig(draft));
   const virtio = withAddresses(devices), used = new Set<string>(), slots = new Set<number>();
   for (const device of virtio) {
     if (device.slot !== null && slots.has(device.slot)) {
@@ -181,5 +199,5 @@ export function virtioConfig(
   if (virtio.length > VIRTIO_SLOTS) {
     throw new UsageError(`${virtio.length} virtio devices are too many: ${VIRTIO_SLOTS} is the most`);
   }
-  return { drives, virtio, netdevs: netConfig(draft, virtio) };
+  return { drives, virtio, netdevs: netConfig(draft, virtio), shares: shareConfig(draft, virtio) };
 }
