@@ -72,6 +72,16 @@ async function dial(path: string, port: number): Promise<Deno.UnixConn | null> {
   return conn;
 }
 
+/** The same once somebody does. */
+async function dialUntil(path: string, port: number): Promise<Deno.UnixConn> {
+  for (let tries = 0; tries < 2000; tries++) {
+    const conn = await dial(path, port);
+    if (conn !== null) return conn;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`nobody listens on port ${port}`);
+}
+
 /** Says something to the guest's echo and hears it. */
 async function exchange(path: string, port: number, data: Uint8Array<ArrayBuffer>): Promise<void> {
   const conn = await dial(path, port);
@@ -113,6 +123,7 @@ Deno.test({
         // To the guest.
         assert.equal(await dial(path, 6000), null);
         await guest.run("(vsock_peer echo 6000 &)");
+        (await dialUntil(path, 6000)).close();
         await exchange(path, 6000, noise(3_000_000, 2));
         await Promise.all(Array.from({ length: 60 }, (_, n) => exchange(path, 6000, noise(1000 + 100 * n, n))));
         for (let n = 0; n < 200; n++) {
@@ -129,8 +140,7 @@ Deno.test({
         assert.match(many, /^100 of 100/);
         // The half that the guest keeps open.
         const waiting = guest.run("echo bye | vsock_peer listen 6001");
-        let conn = await dial(path, 6001);
-        while (conn === null) conn = await dial(path, 6001);
+        const conn = await dialUntil(path, 6001);
         await writeAll(conn, bytes("good morning\n"));
         await conn.closeWrite();
         assert.equal(new TextDecoder().decode(await readAll(conn)), "bye\n");
@@ -163,6 +173,7 @@ Deno.test({
           "vsock_peer echo 8 & vsock_peer connect 7 </dev/null | sha256sum; cat /proc/uptime; echo DO''NE\n",
         );
         await recorded.until("DONE", LIMIT_MS);
+        (await dialUntil(path, 8)).close();
         await exchange(path, 8, noise(50_000, 6));
         await recorded.type("cat /proc/uptime; poweroff\n");
         assert.equal(await recorded.end(LIMIT_MS), 0);
