@@ -73,6 +73,8 @@ Deno.test({
       assert.match(said, /virtio-mmio\.31: virtio-net-device, reset/);
       assert.match(said, /^nic0 +n0 +virtio-mmio\.31 +52:54:00:01:02:03 +up +no /m);
       assert.match(said, /^n0: user/m);
+      assert.match(said, /^virtio-mmio\.31 +0xa003e00 +0x200 +virtio-net-device +reset /m);
+      assert.match(said, /^Device +MAC +Link +Driver +Frames out/m);
       assert.match(said, /nic0 is told when the machine runs: the cable is pulled/);
       assert.match(said, /there is no network device nothing/);
       assert.match(said, /set_link takes a name, and on or off/);

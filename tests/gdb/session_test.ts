@@ -573,6 +573,22 @@ Deno.test("semihosting calls go to the debugger's host", async () => {
   assert.deepEqual(target.fileReplies[1], { result: -1, errno: 5, interrupted: false });
 });
 
+Deno.test("what gdb reads for a semihosting call is memory of the vCPU that calls, whichever is selected", async () => {
+  const target = threeContexts(), client = await Client.attached(target), buffer = target.list[1]!.start + 0x1000n;
+  assert.equal(await client.ask("Hgp1.1"), "OK");
+  assert.match(await client.ask(`m${buffer.toString(16)},4`), /^E/);
+  client.packet("vCont;c");
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.equal(target.call({ context: 2, thread: 1 }, { call: "write", args: [1n, buffer, 4n] }), true);
+  assert.equal(await client.next(), `Fwrite,1,${buffer.toString(16)},4`);
+  assert.equal(await client.ask(`m${buffer.toString(16)},4`), "00020406");
+  client.packet("F4");
+  client.send(Uint8Array.of(3));
+  await client.next();
+  assert.deepEqual(target.fileReplies, [{ result: 4, errno: 0, interrupted: false }]);
+  await client.leave();
+});
+
 Deno.test("packets of half a megabyte pass in both directions", async () => {
   const target = threeContexts(), client = await Client.attached(target);
   const context = target.list[0]!, size = PACKET_BYTES / 2 - 64;
