@@ -5,6 +5,7 @@ import { UsageError } from "../base/errors.ts";
 import type { MachineConfig } from "./config.ts";
 import { chardevConfig } from "./options/chardev.ts";
 import { debugConfig } from "./options/debugger.ts";
+import { withDefaultNic } from "./options/net.ts";
 import { timeConfig } from "./options/time.ts";
 import { type Option, within } from "./options/declare.ts";
 import { semihostingConfig } from "./options/semihosting.ts";
@@ -146,12 +147,16 @@ function xenConfig(draft: Draft, files: { kernel: string; initrd: string; xen: s
   });
 }
 
+/** A run that is to repeat has no network that it does not ask for. */
+const repeats = ({ icount, record, replay }: Draft) => icount !== null || record !== null || replay !== null;
+
 function linuxConfig(draft: Draft, files: { kernel: string; initrd: string }): MachineConfig {
+  const connected = repeats(draft) ? null : withDefaultNic(draft);
   return completeConfig({
-    ...draft,
+    ...(connected ?? draft),
     kernel: draft.kernel ?? files.kernel,
     initrd: draft.initrd ?? files.initrd,
-    append: draft.append ?? LINUX.append,
+    append: draft.append ?? `${LINUX.append}${connected === null ? "" : " ip=dhcp"}`,
     ramSizeBytes: draft.ramSizeBytes ?? LINUX.ramSizeBytes,
   });
 }

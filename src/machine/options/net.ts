@@ -17,8 +17,10 @@ export interface NetDraft {
   dumps: FrameDumpConfig[];
   /** Devices that -nic asked for, behind those that are named. */
   nics: NetDeviceConfig[];
+  /** `-nic none` was said. */
+  noNet: boolean;
 }
-export const newNetDraft = (): NetDraft => ({ netdevs: [], dumps: [], nics: [] });
+export const newNetDraft = (): NetDraft => ({ netdevs: [], dumps: [], nics: [], noNet: false });
 
 const LOOPBACK = "127.0.0.1";
 const PORT = count("PORT", 0, 65535);
@@ -264,6 +266,19 @@ export const netObjects = <D extends NetDraft>(): readonly Variant<D>[] => [
   variant("filter-dump", DUMP_FIELDS, "writes a network's frames to a file", addDump),
 ];
 
+const noNet = (draft: NetDraft) => void (draft.noNet = true);
+
+/** The draft with user-mode networking if nothing is said of a network; null when something is. */
+export function withDefaultNic<D extends NetDraft>(draft: D): D | null {
+  if (draft.noNet || draft.netdevs.length > 0) return null;
+  const id = "nic0";
+  return {
+    ...draft,
+    netdevs: [{ id, backend: userOf({}) }],
+    nics: [netDevice({ netdev: id })],
+  };
+}
+
 export function netOptions<D extends NetDraft>(): readonly Option<D>[] {
   return [
     variantsOption(
@@ -285,9 +300,9 @@ export function netOptions<D extends NetDraft>(): readonly Option<D>[] {
           draft.nics.push(netDevice({ netdev, mac }));
         })
       ),
-      variant("none", {}, "no network", () => {}),
+      variant("none", {}, "no network", noNet),
     ]),
-    variantsOption("net", "type", "accepted", [variant("none", {}, "no network", () => {})]),
+    variantsOption("net", "type", "accepted", [variant("none", {}, "no network", noNet)]),
   ];
 }
 
