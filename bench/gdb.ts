@@ -2,10 +2,11 @@
 // steps, breakpoint stops, and what breakpoints and watchpoints that are never hit cost. Conditional breakpoints go through
 // the real gdb, which is where they are slow when the stub cannot evaluate them.
 
+import { checksum } from "../gdbstub/bytes.ts";
 import { type Machine, Run } from "./machines.ts";
 
 const PORTS = { vitrine: 41_234, qemu: 41_235 } as const;
-const RAM = 0x4000_0000, MEASURE_BYTES = 8 << 20, SECONDS = 3;
+const RAM = 0x4000_0000, MEASURE_BYTES = 32 << 20, SECONDS = 3;
 
 const LATIN1 = new TextDecoder("latin1");
 
@@ -31,18 +32,16 @@ class Client {
   }
   async send(data: Uint8Array | string): Promise<void> {
     const body = typeof data === "string" ? new TextEncoder().encode(data) : data;
-    let sum = 0;
-    for (const byte of body) sum = (sum + byte) & 255;
-    const packet = new Uint8Array(body.length + 4);
+    const sum = checksum(body), packet = new Uint8Array(body.length + 4);
     packet[0] = 0x24;
     packet.set(body, 1);
     packet.set(new TextEncoder().encode(`#${sum.toString(16).padStart(2, "0")}`), body.length + 1);
     for (let at = 0; at < packet.length;) at += await this.connection.write(packet.subarray(at));
   }
-  /** The next packet's contents; acknowledgements and console output are passed over. */
-  async receive(): Promise<Uint8Array> {
+  /** The next packet's contents, not shorter than `least`; acknowledgements and console output are passed over. */
+  async receive(least = 0): Promise<Uint8Array> {
     for (;;) {
-      const end = this.#buffer.subarray(0, this.#filled).indexOf(0x23, this.#searched);
+      const end = this.#buffer.subarray(0, this.#filled).indexOf(0x23, Math.max(this.#searched, least));
       if (end >= 0 && this.#filled >= end + 3) {
         const start = this.#buffer.indexOf(0x24);
         const packet = this.#buffer.slice(start + 1, end);
@@ -57,6 +56,13 @@ class Client {
       if (n === null) throw new Error("the stub closed the connection");
       this.#filled += n;
     }
+  }
+  /** The answer to a packet that asks for memory; throws when that is an error. */
+  async fetch(packet: string, bytes: number): Promise<Uint8Array> {
+    await this.send(packet);
+    const reply = await this.receive(bytes);
+    if (reply.length < bytes) throw new Error(`${packet} is answered with ${LATIN1.decode(reply)}`);
+    return reply;
   }
   async ask(data: Uint8Array | string): Promise<string> {
     await this.send(data);
@@ -111,18 +117,27 @@ export async function measureStub(machine: Machine, board: readonly string[], im
   };
   await go(1000);
 
-  const chunk = Math.min(Math.floor((packetBytes - 64) / 2), 1 << 17);
-  const mebibytes = async (once: (at: number) => Promise<string>) => {
+  // As gdb does it: bytes where the stub takes them, digits where it does not.
+  const readsBytes = supported.includes("binary-upload+"),
+    writesBytes = await client.ask(`X${RAM.toString(16)},0:`) === "OK";
+  const roomFor = (bytes: boolean) => Math.min(Math.floor((packetBytes - 64) / (bytes ? 1 : 2)), 1 << 17) & ~7;
+  const mebibytes = async (chunk: number, once: (at: string, size: string) => Promise<unknown>) => {
     const start = performance.now();
     for (let at = 0; at < MEASURE_BYTES; at += chunk) {
-      const reply = await once(RAM + 0x100_0000 + at);
-      if (/^E/.test(reply)) throw new Error(`${machine.name}: memory answers ${reply}`);
+      await once((RAM + 0x100_0000 + at).toString(16), chunk.toString(16));
     }
     return MEASURE_BYTES / 2 ** 20 / ((performance.now() - start) / 1000);
   };
-  const readMiB = await mebibytes((at) => client.ask(`m${at.toString(16)},${chunk.toString(16)}`));
-  const data = "5a".repeat(chunk);
-  const writeMiB = await mebibytes((at) => client.ask(`M${at.toString(16)},${chunk.toString(16)}:${data}`));
+  const readChunk = roomFor(readsBytes), writeChunk = roomFor(writesBytes);
+  const readMiB = await mebibytes(
+    readChunk,
+    (at, size) => client.fetch(`${readsBytes ? "x" : "m"}${at},${size}`, readsBytes ? readChunk : 2 * readChunk),
+  );
+  const data = (writesBytes ? "Z" : "5a").repeat(writeChunk);
+  const writeMiB = await mebibytes(writeChunk, async (at, size) => {
+    const reply = await client.ask(`${writesBytes ? "X" : "M"}${at},${size}:${data}`);
+    if (reply !== "OK") throw new Error(`${machine.name}: writing memory is answered with ${reply}`);
+  });
   const steps = await perSecond(SECONDS, () => client.ask("vCont;s"));
   const pc = (await register(client, 32)).toString(16);
   await client.ask(`Z0,${pc},4`);
@@ -161,8 +176,10 @@ export async function measureStub(machine: Machine, board: readonly string[], im
     stderr: "null",
   }).spawn();
   await sleep(1500 + SECONDS * 1000);
-  gdb.kill("SIGINT");
+  // It may be between two stops, and overlook it.
+  const nudge = setInterval(() => gdb.kill("SIGINT"), 500);
   const text = new TextDecoder().decode((await gdb.output()).stdout);
+  clearInterval(nudge);
   const [from, to] = ["from", "to"].map((word) => Number(new RegExp(`^${word} (\\d+)`, "m").exec(text)?.[1] ?? NaN));
   await run.end(0).catch(() => {});
   return {

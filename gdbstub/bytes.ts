@@ -41,17 +41,26 @@ export function toHex(data: Uint8Array): string {
   return text;
 }
 
+/** Two ASCII digits, as a little-endian word, to their byte; -1 for what are none. */
+const HEX_BYTE = (() => {
+  const table = new Int16Array(0x1_0000).fill(-1), digits = DIGITS + "ABCDEF";
+  for (const high of digits) {
+    for (const low of digits) table[high.charCodeAt(0) | low.charCodeAt(0) << 8] = parseInt(high + low, 16);
+  }
+  return table;
+})();
+
 /** The bytes of `digits`; null when they are not pairs of digits. */
 export function fromHex(digits: Uint8Array): Uint8Array<ArrayBuffer> | null {
   if (digits.length % 2 !== 0) return null;
   const out = new Uint8Array(digits.length / 2);
-  let bad = 0;
+  let all = 0;
   for (let i = 0, from = 0; i < out.length; i++, from += 2) {
-    const high = DIGIT_VALUE[digits[from]!]!, low = DIGIT_VALUE[digits[from + 1]!]!;
-    bad |= high | low;
-    out[i] = high << 4 | low;
+    const byte = HEX_BYTE[digits[from]! | digits[from + 1]! << 8]!;
+    all |= byte;
+    out[i] = byte;
   }
-  return (bad & 0xf0) !== 0 ? null : out;
+  return all < 0 ? null : out;
 }
 
 const encoder = new TextEncoder(), decoder = new TextDecoder();
@@ -63,31 +72,78 @@ export const textOf = (data: Uint8Array): string => decoder.decode(data);
 export const textToHex = (text: string): string => toHex(ascii(text));
 
 const NO_WORDS = new Uint32Array(0);
+/** Views of some bytes as whole words: those before `first` and from `end` on are not in one. */
+interface Words {
+  readonly first: number;
+  readonly end: number;
+  readonly words: Uint32Array;
+}
+function wordsOf(data: Uint8Array): Words {
+  const first = Math.min(data.length, (4 - (data.byteOffset & 3)) & 3), count = (data.length - first) >> 2;
+  const words = count === 0 ? NO_WORDS : new Uint32Array(data.buffer, data.byteOffset + first, count);
+  return { first, end: first + count * 4, words };
+}
 
 /** Sum of all bytes modulo 256. */
 export function checksum(data: Uint8Array): number {
-  const end = data.length;
-  let sum = 0, at = 0;
-  for (const aligned = Math.min(end, (4 - (data.byteOffset & 3)) & 3); at < aligned; at++) sum += data[at]!;
-  const count = (end - at) >> 2;
-  const words = count === 0 ? NO_WORDS : new Uint32Array(data.buffer, data.byteOffset + at, count);
+  const { first, end, words } = wordsOf(data);
+  let sum = 0;
+  for (let at = 0; at < first; at++) sum += data[at]!;
   // Two sums of 16 bits side by side; 128 words cannot carry from one into the other.
-  for (let i = 0; i < count;) {
+  for (let i = 0; i < words.length;) {
     let pair = 0;
-    for (const stop = Math.min(count, i + 128); i < stop; i++) {
+    for (const stop = Math.min(words.length, i + 128); i < stop; i++) {
       const word = words[i]!;
       pair += (word & 0x00ff00ff) + ((word >>> 8) & 0x00ff00ff);
     }
     sum += (pair & 0xffff) + (pair >>> 16);
   }
-  for (at += count * 4; at < end; at++) sum += data[at]!;
+  for (let at = end; at < data.length; at++) sum += data[at]!;
   return sum & 0xff;
 }
 
-const ESCAPE = 0x7d, ESCAPE_XOR = 0x20;
-/** `#`, `$`, `}` and `*`, which would end, start, escape or repeat. */
-const needsEscape = (byte: number): boolean => byte === 0x23 || byte === 0x24 || byte === ESCAPE || byte === 0x2a;
-const NEEDS_ESCAPE = Uint8Array.from({ length: 256 }, (_, byte) => needsEscape(byte) ? 1 : 0);
+const HASH = 0x23, DOLLAR = 0x24, STAR = 0x2a, ESCAPE = 0x7d, ESCAPE_XOR = 0x20;
+/** Characters that would end, start, repeat or escape, as bits: SCAN looks for some of them. */
+export const MARK = { HASH: 1, DOLLAR: 2, STAR: 4, ESCAPE: 8, ALL: 15 } as const;
+const MARKS = (() => {
+  const table = new Uint8Array(256);
+  table[HASH] = MARK.HASH;
+  table[DOLLAR] = MARK.DOLLAR;
+  table[STAR] = MARK.STAR;
+  table[ESCAPE] = MARK.ESCAPE;
+  return table;
+})();
+const EVERY = 0x0101_0101, TOPS = 0x8080_8080;
+
+/** Looks through bytes for marks, four at a time. */
+export class Scan {
+  readonly #words: Words;
+  constructor(readonly data: Uint8Array) {
+    this.#words = wordsOf(data);
+  }
+  /** The first place in [from, to) with one of `marks`; `to` if there is none. */
+  next(from: number, to: number, marks: number): number {
+    const { data } = this, { first, words } = this.#words, stop = Math.min(to, this.#words.end);
+    let at = from;
+    for (; at < to && (at < first || (at - first & 3) !== 0); at++) if ((MARKS[data[at]!]! & marks) !== 0) return at;
+    const all = (marks & (MARK.STAR | MARK.ESCAPE)) !== 0;
+    for (let n = (at - first) >> 2; at + 4 <= stop; at += 4, n++) {
+      const word = words[n]!, hash = word ^ EVERY * HASH, dollar = word ^ EVERY * DOLLAR;
+      let found = (hash - EVERY) & ~hash | (dollar - EVERY) & ~dollar;
+      if (all) {
+        const star = word ^ EVERY * STAR, escape = word ^ EVERY * ESCAPE;
+        found |= (star - EVERY) & ~star | (escape - EVERY) & ~escape;
+      }
+      if ((found & TOPS) === 0) continue;
+      for (let k = at; k < at + 4; k++) if ((MARKS[data[k]!]! & marks) !== 0) return k;
+    }
+    for (; at < to; at++) if ((MARKS[data[at]!]! & marks) !== 0) return at;
+    return to;
+  }
+}
+
+/** Shorter runs are copied byte by byte. */
+const SHORT_RUN = 64;
 
 /** Writes `data` escaped to `out` from `at` on, at most up to `limit`; returns how much of it, and the position after it. */
 export function writeEscaped(
@@ -96,35 +152,40 @@ export function writeEscaped(
   at: number,
   limit: number,
 ): { readonly taken: number; readonly end: number } {
+  const scan = new Scan(data);
   let to = at, taken = 0;
-  // Two places are kept free, so that one byte always fits without a second test.
-  for (; taken < data.length && to + 2 <= limit; taken++) {
-    const byte = data[taken]!;
-    if (NEEDS_ESCAPE[byte] === 0) out[to++] = byte;
+  while (taken < data.length && to < limit) {
+    const end = Math.min(data.length, taken + limit - to), next = scan.next(taken, end, MARK.ALL);
+    if (next - taken < SHORT_RUN) { while (taken < next) out[to++] = data[taken++]!; }
     else {
-      out[to++] = ESCAPE;
-      out[to++] = byte ^ ESCAPE_XOR;
+      out.set(data.subarray(taken, next), to);
+      to += next - taken;
+      taken = next;
     }
+    if (next === end || to + 2 > limit) break;
+    out[to++] = ESCAPE;
+    out[to++] = data[taken++]! ^ ESCAPE_XOR;
   }
   return { taken, end: to };
 }
 
 /** The bytes that `data` stands for. An escape at the very end stands for nothing. */
 export function unescape(data: Uint8Array): Uint8Array {
-  let next = data.indexOf(ESCAPE);
-  if (next < 0) return data;
-  const out = new Uint8Array(data.length);
-  let from = 0, to = 0;
-  while (next >= 0) {
-    out.set(data.subarray(from, next), to);
-    to += next - from;
-    if (next + 1 >= data.length) return out.subarray(0, to);
+  const scan = new Scan(data), { length } = data;
+  let next = scan.next(0, length, MARK.ESCAPE);
+  if (next === length) return data;
+  const out = new Uint8Array(length);
+  for (let from = 0, to = 0;;) {
+    if (next - from < SHORT_RUN) { while (from < next) out[to++] = data[from++]!; }
+    else {
+      out.set(data.subarray(from, next), to);
+      to += next - from;
+    }
+    if (next + 1 >= length) return out.subarray(0, to);
     out[to++] = data[next + 1]! ^ ESCAPE_XOR;
     from = next + 2;
-    next = data.indexOf(ESCAPE, from);
+    next = scan.next(from, length, MARK.ESCAPE);
   }
-  out.set(data.subarray(from), to);
-  return out.subarray(0, to + data.length - from);
 }
 
 /** The CRC-32 of `compare-sections`: polynomial 0x04c11db7, most significant bit first, from all ones, not inverted. */

@@ -15,7 +15,7 @@ export interface Stream {
   close(): void;
 }
 
-const READ_BYTES = 0x10000;
+const READ_BYTES = 0x40000;
 /** Frames and their bytes that may wait while a command works. */
 const MAX_WAITING = 256, MAX_WAITING_BYTES = 2 * PACKET_BYTES;
 /** A peer that keeps refusing the same frame has no use for it. */
@@ -156,6 +156,7 @@ export class Connection implements Wire {
         break;
       case "packet":
         await this.#perform(frame.data);
+        this.#framer.recycle(frame.data);
     }
   }
 

@@ -1,11 +1,13 @@
 // Packets on a stream of bytes: `$data#checksum`, acknowledgements, and the break byte 0x03 between packets ("Overview").
 // Whatever the peer sends, the framer finds the next `$` again and never holds more than one packet of the agreed size.
 
-import { checksum, digitValue } from "./bytes.ts";
+import { checksum, digitValue, MARK, Scan } from "./bytes.ts";
 
 /** What gdb is told as PacketSize. gdb takes at most this; twice as many bytes of memory need two packets. */
 export const PACKET_BYTES = 0x80000;
 
+/** Packets up to this size are many; larger ones carry memory. */
+const SMALL_BYTES = 4096;
 const DOLLAR = 0x24, HASH = 0x23, PLUS = 0x2b, MINUS = 0x2d, BREAK = 0x03;
 
 export type Frame =
@@ -18,6 +20,8 @@ export type Frame =
 /** Takes chunks of the stream as they come and gives the frames that they complete. */
 export class Framer {
   #data: Uint8Array<ArrayBuffer>;
+  /** Fresh memory for each packet of half a megabyte would take longer than its bytes. */
+  #spare: Uint8Array<ArrayBuffer> | undefined;
   #length = 0;
   #state: "idle" | "data" | "high" | "low" = "idle";
   /** The first digit of the checksum. */
@@ -25,7 +29,7 @@ export class Framer {
   #tooLong = false;
 
   constructor(readonly limitBytes: number = PACKET_BYTES) {
-    this.#data = new Uint8Array(Math.min(4096, limitBytes));
+    this.#data = new Uint8Array(Math.min(SMALL_BYTES, limitBytes));
   }
 
   /** Bytes of the unfinished packet. */
@@ -34,6 +38,7 @@ export class Framer {
   }
 
   *push(chunk: Uint8Array): Generator<Frame, void> {
+    const scan = new Scan(chunk);
     for (let at = 0; at < chunk.length;) {
       switch (this.#state) {
         case "idle":
@@ -53,16 +58,14 @@ export class Framer {
           }
           break;
         case "data": {
-          const hash = chunk.indexOf(HASH, at), end = hash < 0 ? chunk.length : hash;
+          const end = scan.next(at, chunk.length, MARK.HASH | MARK.DOLLAR);
           // A dollar cannot be data: the packet before it lost its end.
-          const dollar = chunk.subarray(at, end).lastIndexOf(DOLLAR);
-          if (dollar >= 0) {
-            this.#begin();
-            at += dollar + 1;
+          if (chunk[end] === DOLLAR) this.#begin();
+          else {
+            this.#append(chunk.subarray(at, end));
+            if (end < chunk.length) this.#state = "high";
           }
-          this.#append(chunk.subarray(at, end));
           at = end + 1;
-          if (hash >= 0) this.#state = "high";
           break;
         }
         case "high":
@@ -106,9 +109,15 @@ export class Framer {
     const expected = digitValue(this.#high) << 4 | digitValue(low);
     if (checksum(data) !== expected) return { kind: "bad", why: "checksum" };
     // Small packets are copied; the buffer of a large one goes with it.
-    if (data.length <= 4096) return { kind: "packet", data: data.slice() };
-    this.#data = new Uint8Array(4096);
+    if (data.length <= SMALL_BYTES) return { kind: "packet", data: data.slice() };
+    this.#data = this.#spare ?? new Uint8Array(SMALL_BYTES);
+    this.#spare = undefined;
     return { kind: "packet", data };
+  }
+
+  /** Nobody needs a packet's bytes any more: its buffer may be used again. */
+  recycle(data: Uint8Array<ArrayBuffer>): void {
+    if (data.length > SMALL_BYTES) this.#spare = new Uint8Array(data.buffer);
   }
 }
 

@@ -43,7 +43,7 @@ export interface Wire {
  */
 export type Reply = string | Refusal | { readonly filled: number } | null;
 
-/** Register numbers that a stop reply carries, so that gdb need not ask: frame pointer, stack pointer, pc. */
+/** Registers of 64 bits that a stop reply carries, so that gdb need not ask: frame pointer, stack pointer, pc. */
 const EXPEDITED = [29, 31, 32] as const;
 /** Console text for a debugger that does not read is dropped beyond this. */
 const MAX_BACKLOG_BYTES = 1 << 20;
@@ -81,6 +81,8 @@ export class Session implements TargetListener {
   inMonitor = false;
   /** Place for replies that are built in place; see Reply. */
   readonly buffer = new Uint8Array(FRAME_OVERHEAD + PACKET_BYTES);
+  /** Place for memory on its way into a reply. */
+  readonly scratch = new Uint8Array(PACKET_BYTES);
   /** The vCPU whose file request the debugger's host performs. */
   fileCall: Place | null = null;
 
@@ -479,9 +481,9 @@ export class Session implements TargetListener {
     // All-stop: from now on that thread is selected, on both sides.
     if (!this.nonStop) this.#general = { context: event.context, thread: event.thread };
     let text = `T${(reason.kind === "signal" ? reason.signal : SIGNAL.TRAP).toString(16).padStart(2, "0")}`;
-    for (const number of EXPEDITED) {
-      const value = await this.target.readRegister(event, number);
-      if (!(value instanceof Refusal)) text += `${hex(number)}:${toHex(value)};`;
+    const general = await this.target.readGeneral(event);
+    if (!(general instanceof Refusal)) {
+      for (const n of EXPEDITED) text += `${hex(n)}:${toHex(general.subarray(n * 8, n * 8 + 8))};`;
     }
     switch (reason.kind) {
       case "swbreak":

@@ -39,7 +39,7 @@ async function write(session: Session, address: bigint, data: Uint8Array): Promi
 
 async function read(session: Session, packet: PacketReader, limit: number): Promise<Uint8Array | Refusal> {
   const { address, length } = range(packet);
-  const into = new Uint8Array(Math.min(length, limit));
+  const into = session.scratch.subarray(0, Math.min(length, limit));
   if (into.length === 0) return into;
   const count = await readInto(session, address, into);
   return count instanceof Refusal ? count : into.subarray(0, count);

@@ -102,6 +102,9 @@ export class Runner {
 
   // What the debugger may do, between slices and at the end of one.
 
+  get running(): boolean {
+    return this.lifecycle.state === "running";
+  }
   halt(): void {
     if (this.lifecycle.state === "running") this.lifecycle.to("stopped");
   }

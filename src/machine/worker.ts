@@ -90,7 +90,14 @@ function attachDebugger(runner: Runner, channel: Channel): void {
       }),
   );
   control.run = runner;
-  runner.debugger = { runSlice: () => control.runSlice(), service: () => port.service() };
+  runner.debugger = {
+    runSlice: () => {
+      const ran = control.runSlice();
+      port.flush();
+      return ran;
+    },
+    service: () => port.service(),
+  };
 }
 
 function run(message: StartMessage) {

@@ -40,6 +40,7 @@ export class DebugMachine implements TargetListener {
       proceed: () => this.#halt(false),
       reset: () => machine.reset(),
       quit: () => {},
+      running: true,
     };
     const { model } = machine.vcpus[0]!;
     this.target = new MachineTarget({

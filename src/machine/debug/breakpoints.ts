@@ -3,10 +3,11 @@
 // before it is executed. So an address that is not mapped yet becomes active when it is, and nothing that the guest does to
 // its code, its tables or its MMU takes a breakpoint away.
 
+import { assert } from "../../base/errors.ts";
 import type { Vcpu } from "../../cpu/core.ts";
 import { RECORD_BYTES } from "../../jit/frames.ts";
 import { type AgentExpression, type AgentMachine, parseAgentExpression } from "../../../gdbstub/agent_expression.ts";
-import { type AddressSpace, type Breakpoint, ERRNO, type Outcome, Refusal } from "../../../gdbstub/target.ts";
+import { type AddressSpace, type Breakpoint, Refusal } from "../../../gdbstub/target.ts";
 import type { Machine } from "../machine.ts";
 import type { Worlds } from "./worlds.ts";
 
@@ -44,16 +45,14 @@ export class Breakpoints {
     return this.#points.size;
   }
 
-  insert({ id, kind, context, space, address, conditions, commands }: Breakpoint): Outcome {
-    if (space === "ipa" || space === "pa") {
-      return new Refusal("breakpoints have virtual addresses: monitor space auto", ERRNO.EINVAL);
-    }
-    const parsed: AgentExpression[] = [];
-    for (const code of [...conditions, ...commands]) {
-      const expression = parseAgentExpression(code);
-      if (expression instanceof Refusal) return expression;
-      parsed.push(expression);
-    }
+  /** The point is fit to be set. */
+  insert({ id, kind, context, space, address, conditions, commands }: Breakpoint): void {
+    const parsed = (codes: Breakpoint["conditions"]) =>
+      codes.map((code) => {
+        const expression = parseAgentExpression(code);
+        assert(!(expression instanceof Refusal), "an expression has been checked");
+        return expression;
+      });
     this.#points.set(id, {
       id,
       kind,
@@ -61,11 +60,10 @@ export class Breakpoints {
       el: LEVEL[space],
       lo: Number(address & 0xffff_ffffn),
       hi: Number(address >> 32n),
-      conditions: parsed.slice(0, conditions.length),
-      commands: parsed.slice(conditions.length),
+      conditions: parsed(conditions),
+      commands: parsed(commands),
     });
     this.#changed = true;
-    return;
   }
   remove(id: number): void {
     this.#changed = this.#points.delete(id) || this.#changed;

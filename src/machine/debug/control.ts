@@ -32,6 +32,7 @@ import { Catchpoints } from "./catchpoints.ts";
 import { COMMANDS, OS_TABLES } from "./commands.ts";
 import type { CommandPlace } from "./commands/row.ts";
 import { GuestMemory } from "./memory.ts";
+import { unfitPoint } from "./points.ts";
 import { generalValue, RegisterAccess, systemRegister } from "./registers.ts";
 import { Stepper } from "./stepping.ts";
 import { Watchpoints } from "./watchpoints.ts";
@@ -46,6 +47,8 @@ export interface RunControl {
   reset(): void;
   /** Ends the run. */
   quit(): void;
+  /** A slice follows. */
+  readonly running: boolean;
 }
 
 /** What it tells its other half. */
@@ -339,9 +342,12 @@ export class DebugControl {
   insert(point: Breakpoint | Watchpoint): Outcome {
     this.breakpoints.remove(point.id);
     this.watchpoints.remove(point.id);
-    const outcome = "length" in point ? this.watchpoints.insert(point) : this.breakpoints.insert(point);
+    const refusal = unfitPoint(point);
+    if (refusal !== undefined) return refusal;
+    if ("length" in point) this.watchpoints.insert(point);
+    else this.breakpoints.insert(point);
     if (!this.#halted) this.#apply();
-    return outcome;
+    return;
   }
   remove(id: number): void {
     this.breakpoints.remove(id);

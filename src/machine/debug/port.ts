@@ -43,6 +43,8 @@ export interface Description {
 /** The stub's end. */
 export interface Port {
   call<K extends CallName>(name: K, ...args: Parameters<Calls[K]>): Awaitable<ReturnType<Calls[K]>>;
+  /** A call whose result does not matter, and which may wait for the next one that does. */
+  post<K extends CallName>(name: K, ...args: Parameters<Calls[K]>): void;
   /** Who is told of events. */
   listener: ControlEvents | undefined;
 }
@@ -81,6 +83,19 @@ export class LocalPort implements Port {
   call<K extends CallName>(name: K, ...args: Parameters<Calls[K]>): ReturnType<Calls[K]> {
     return answer(this.control, this.#events, name, args) as ReturnType<Calls[K]>;
   }
+  post<K extends CallName>(name: K, ...args: Parameters<Calls[K]>): void {
+    this.call(name, ...args);
+  }
+}
+
+/** In place of a call's number: no answer is wanted. */
+const POSTED = -1;
+
+function joined(before: Uint8Array, after: Uint8Array): Uint8Array<ArrayBuffer> {
+  const all = new Uint8Array(before.length + after.length);
+  all.set(before);
+  all.set(after, before.length);
+  return all;
 }
 
 type Message =
@@ -98,6 +113,9 @@ export class MachinePort {
     output: (text) => this.#tell("output", text),
     fileRequest: (asked) => this.#tell("fileRequest", asked),
   };
+
+  /** An answer that is sent with what comes next. */
+  #held: Uint8Array<ArrayBuffer> | undefined;
 
   constructor(
     readonly control: DebugControl,
@@ -118,12 +136,25 @@ export class MachinePort {
     for (let message = this.#reader.take(); message !== undefined; message = this.#reader.take()) {
       const { call, number, args } = message as Extract<Message, { call: string }>;
       const result = answer(this.control, this.#events, call, args);
+      if (number === POSTED) continue;
       // JSON has no undefined.
-      this.send(frame({ number, result: result ?? null }));
+      const reply = frame({ number, result: result ?? null });
+      // A step ends within the slice that begins now: one awakening of the other thread is enough for both.
+      if (call === "resume" && this.control.run.running) this.#held = reply;
+      else this.#send(reply);
     }
   }
+  /** After a slice: what has been held back is sent. */
+  flush(): void {
+    if (this.#held !== undefined) this.#send(new Uint8Array(0));
+  }
+  #send(bytes: Uint8Array<ArrayBuffer>): void {
+    const held = this.#held;
+    this.#held = undefined;
+    this.send(held === undefined ? bytes : joined(held, bytes));
+  }
   #tell(event: keyof ControlEvents, about: unknown): void {
-    this.send(frame({ event, about }));
+    this.#send(frame({ event, about }));
   }
 }
 
@@ -157,6 +188,9 @@ export class DaemonPort implements Port {
     this.#look(() => this.#waiting.has(number), () => this.#send(message));
     return result as Promise<ReturnType<Calls[K]>>;
   }
+  post<K extends CallName>(name: K, ...args: Parameters<Calls[K]>): void {
+    this.#unsent = joined(this.#unsent, frame({ call: name, number: POSTED, args }));
+  }
   /**
    * Looks for messages while `wanted`, for a moment in which this thread does nothing else: most come within some
    * microseconds. Where cores are few, others need to run; so it soon sleeps, which takes a fraction of what a promise does.
@@ -179,9 +213,7 @@ export class DaemonPort implements Port {
     if (this.#events.length > 0) queueMicrotask(() => this.#tell());
   }
   #send(bytes: Uint8Array): void {
-    const before = this.#unsent, all = new Uint8Array(before.length + bytes.length);
-    all.set(before);
-    all.set(bytes, before.length);
+    const all = joined(this.#unsent, bytes);
     this.#unsent = all.subarray(this.commands.write(all));
     this.ask();
   }

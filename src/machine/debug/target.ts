@@ -33,6 +33,7 @@ import { DebugArea } from "./area.ts";
 import { CATCH_CLASSES } from "./catchpoints.ts";
 import { COMMANDS, OS_TABLES } from "./commands.ts";
 import { GuestMemory } from "./memory.ts";
+import { unfitPoint } from "./points.ts";
 import type { Port } from "./port.ts";
 import { describeRegisters, generalRange, readGeneralInto } from "./registers.ts";
 import type { Symbols } from "./symbols.ts";
@@ -249,10 +250,18 @@ export class MachineTarget implements Target {
   // --- Breakpoints and running
 
   insert(point: Breakpoint | Watchpoint): Awaitable<Outcome> {
-    return this.parts.port.call("insert", point);
+    if (!this.#allStopped) return this.parts.port.call("insert", point);
+    // Nothing runs before the next call, so that this needs no exchange of its own.
+    const refusal = unfitPoint(point);
+    if (refusal === undefined) this.parts.port.post("insert", point);
+    return refusal;
   }
   remove(id: number): Awaitable<void> {
-    return this.parts.port.call("remove", id);
+    if (!this.#allStopped) return this.parts.port.call("remove", id);
+    this.parts.port.post("remove", id);
+  }
+  get #allStopped(): boolean {
+    return this.#stopped && !this.#nonStop;
   }
   insertCatch(point: Catchpoint): Awaitable<Outcome> {
     return this.parts.port.call("insertCatch", point);
@@ -266,7 +275,7 @@ export class MachineTarget implements Target {
     this.#stopped = false;
     const outcome = await this.parts.port.call("resume", resumptions, stopsAtNew);
     if (outcome !== undefined) this.#stopped = true;
-    else this.parts.spin?.();
+    else if (!this.#stopped) this.parts.spin?.();
     return outcome;
   }
   #noteRunning(resumptions: readonly Resumption[]): void {

@@ -2,9 +2,9 @@
 // access with the ranges of the vCPU's context; an access that touches one comes here, and the vCPU stops before the
 // instruction, as gdb expects of AArch64. Accesses of devices are not seen.
 
-import { DEBUGGER_WATCHES, HOST_MAP, vcpuBase, WATCH_AREA, WATCH_BYTES, watchWords } from "../../memory/host_map.ts";
+import { DEBUGGER_WATCHES, vcpuBase, WATCH_AREA, WATCH_BYTES, watchWords } from "../../memory/host_map.ts";
 import { WATCH_READ, WATCH_WRITE, type Watcher } from "../../mmu/access.ts";
-import { ERRNO, type Outcome, Refusal, type StopReason, type Watchpoint } from "../../../gdbstub/target.ts";
+import type { StopReason, Watchpoint } from "../../../gdbstub/target.ts";
 import type { Machine } from "../machine.ts";
 import type { Worlds } from "./worlds.ts";
 
@@ -50,11 +50,8 @@ export class Watchpoints implements Watcher {
     return this.#points.size;
   }
 
-  insert({ id, context, space, kind, address, length }: Watchpoint): Outcome {
-    if (space === "ipa" || space === "pa") {
-      return new Refusal("watchpoints have virtual addresses: monitor space auto", ERRNO.EINVAL);
-    }
-    if (length < 1 || length > HOST_MAP.ram.base) return new Refusal("a watched range has a length", ERRNO.EINVAL);
+  /** The point is fit to be set. */
+  insert({ id, context, kind, address, length }: Watchpoint): void {
     const start = address & UNTAGGED;
     this.#points.set(id, {
       id,
@@ -66,7 +63,6 @@ export class Watchpoints implements Watcher {
       length,
     });
     this.#changed = true;
-    return;
   }
   remove(id: number): void {
     this.#changed = this.#points.delete(id) || this.#changed;
