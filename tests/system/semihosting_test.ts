@@ -27,10 +27,15 @@ interface Given {
   readonly input?: string;
   /** Where it runs. */
   readonly folder?: string;
+  /** Its output is not read before. */
+  readonly readAfterMs?: number;
 }
 
 /** Runs the program to its end. */
-async function run(machine: Machine, { config, options = [], input = "", folder }: Given): Promise<Result> {
+async function run(
+  machine: Machine,
+  { config, options = [], input = "", folder, readAfterMs = 0 }: Given,
+): Promise<Result> {
   const child = new Deno.Command(machine.command, {
     args: [
       ...machine.args,
@@ -47,6 +52,7 @@ async function run(machine: Machine, { config, options = [], input = "", folder 
   const timer = setTimeout(() => child.kill("SIGKILL"), LIMIT_MS), writer = child.stdin.getWriter();
   await writer.write(new TextEncoder().encode(input)).catch(() => {});
   await writer.close().catch(() => {});
+  if (readAfterMs > 0) await new Promise((resolve) => setTimeout(resolve, readAfterMs));
   const { code, stdout, stderr } = await child.output();
   clearTimeout(timer);
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
@@ -129,6 +135,18 @@ Deno.test({
     // The third one finds the end.
     assert.deepEqual(linesOf(typed.out), ["readc a", "readc b", "readc \ufffd"]);
     assert.equal(typed.code, 42);
+  },
+});
+
+Deno.test({
+  name: "a program that says more than anybody reads waits for its reader, and loses nothing",
+  ignore: !qemu,
+  fn: async () => {
+    const [ours, theirs] = await both({ config: native("much"), readAfterMs: 1500 });
+    assert.equal(ours.out.length, 300_000);
+    assert.equal(ours.out, theirs.out);
+    assert.equal(ours.error, theirs.error);
+    assert.deepEqual([ours.code, theirs.code], [42, 42]);
   },
 });
 

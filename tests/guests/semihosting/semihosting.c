@@ -195,6 +195,16 @@ static void readc(void) {
     for (int n = 0; n < 3; n++) print("readc %c\n", (char)call(SYS_READC, 0));
 }
 
+/* More than fits anywhere on the way out. */
+static void much(void) {
+    static char text[300000];
+    for (size_t n = 0; n < sizeof text; n++) text[n] = n % 64 == 63 ? '\n' : 'a' + n / 64 % 26;
+    int64_t out = open(":tt", 4);
+    said("write", CALL(SYS_WRITE, out, word(text), sizeof text));
+    text[200000] = 0;
+    call(SYS_WRITE0, text);
+}
+
 static void input(void) {
     char bytes[16] = {0};
     int64_t in = open(":tt", 0);
@@ -232,6 +242,7 @@ void main(void) {
     else if (same(arguments, "wrong")) wrong();
     else if (same(arguments, "input")) input();
     else if (same(arguments, "readc")) readc();
+    else if (same(arguments, "much")) much();
     else if (same(arguments, "exit")) leave(SYS_EXIT, STOPPED_APPLICATION_EXIT, code);
     else if (same(arguments, "exit-extended")) leave(SYS_EXIT_EXTENDED, STOPPED_APPLICATION_EXIT, code);
     else if (same(arguments, "abort")) leave(SYS_EXIT, 0x20023, 0);
