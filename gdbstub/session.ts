@@ -202,11 +202,14 @@ export class Session implements TargetListener {
 
   /** The thread that registers, memory and breakpoints belong to. */
   get place(): Place {
-    // gdb reads names and buffers of the vCPU that asks, whichever thread it has selected.
-    if (this.fileCall !== null) return this.fileCall;
-    const place = this.#select(this.#general);
+    const place = this.selected;
     if (place === undefined) throw new MalformedPacket("there is no thread");
     return place;
+  }
+  /** The same, undefined when it has gone. */
+  get selected(): Place | undefined {
+    // gdb reads names and buffers of the vCPU that asks, whichever thread it has selected.
+    return this.fileCall ?? this.#select(this.#general);
   }
 
   /** What `c` and `s` resume. */
@@ -279,7 +282,9 @@ export class Session implements TargetListener {
     if (this.nonStop) return await this.#resumeNonStop(resumptions);
     if (this.#running) return new Refusal("the machine is running", ERRNO.EINVAL);
     if (this.#ended || !this.#attached) return new Refusal("there is nothing to run", ERRNO.EINVAL);
-    if (this.#pending.length > 0) return this.#takePending();
+    // gdb never ends a step over a breakpoint that is answered by something else.
+    const steps = resumptions.some(({ action }) => action.kind === "step" || action.kind === "range");
+    if (this.#pending.length > 0 && !steps) return this.#takePending();
     this.#running = true;
     const outcome = await this.target.resume(resumptions, this.#stopsAtNew);
     if (outcome === undefined) return null;
@@ -418,6 +423,11 @@ export class Session implements TargetListener {
     if (!this.#running || this.#ownInterrupt) return;
     this.#ownInterrupt = true;
     Promise.resolve(this.target.interrupt(null)).catch((error) => this.wire.fail(error));
+  }
+
+  /** All-stop: something that the debugger hears of when it resumes next. */
+  get hasReports(): boolean {
+    return this.#pending.length > 0;
   }
 
   #takePending(): string {

@@ -124,7 +124,8 @@ export function findCommand(
 async function perform(session: Session, line: string): Promise<string | Refusal> {
   const found = findCommand(monitorCommands(session), line.trim() === "" ? "help" : line);
   if (found instanceof Refusal) return found;
-  const { place } = session;
+  // The selected thread may have gone with its virtual machine; the machine is there all the same.
+  const place = session.selected ?? { context: 1, thread: 1 };
   const call: CommandCall = {
     place,
     space: session.spaceOf(place.context),

@@ -3,7 +3,7 @@
 
 import { MalformedPacket, type PacketReader, type ThreadId } from "../packet.ts";
 import type { Reply, Session } from "../session.ts";
-import { type Action, actionFor, type Place, type Resumption } from "../target.ts";
+import { type Action, actionFor, ERRNO, type Place, Refusal, type Resumption } from "../target.ts";
 import type { PacketCommand } from "./command.ts";
 
 /** gdb's number of the pc, for `c ADDRESS`. */
@@ -39,13 +39,17 @@ function resumption(session: Session, id: ThreadId, action: Action): Resumption[
 async function vCont(session: Session, packet: PacketReader): Promise<Reply> {
   if (packet.accept("?")) return "vCont;c;C;s;S;t;r";
   const resumptions: Resumption[] = [];
+  let actions = 0;
   while (packet.accept(";")) {
+    actions++;
     const what = action(session, packet);
     const id = packet.accept(":") ? packet.thread() : { context: -1, thread: -1 };
     resumptions.push(...resumption(session, id, what));
     if (resumptions.length > MAX_ACTIONS) throw new MalformedPacket("too many actions");
   }
-  if (!packet.atEnd || resumptions.length === 0) throw new MalformedPacket("an action is missing");
+  if (!packet.atEnd || actions === 0) throw new MalformedPacket("an action is missing");
+  // The thread may have gone with its virtual machine, of which the debugger is told now.
+  if (resumptions.length === 0 && !session.hasReports) return new Refusal("there is no such thread", ERRNO.ENOENT);
   return await (session.nonStop ? resumeNonStop(session, resumptions) : session.resume(resumptions));
 }
 

@@ -9,6 +9,7 @@ import { HOST_MAP, vcpuBase } from "../../memory/host_map.ts";
 
 /** The most contexts, and threads of one. */
 export const MAX_CONTEXTS = 64, MAX_THREADS = 16;
+export const NO_TABLE = -1;
 /** Exits are counted by exception class, and by kind for interrupts. */
 export const EXIT_REASONS = 64 + 3;
 /** Kinds of exceptions, in the order of the vector table; 1 to 3 count as reasons 64 to 66. */
@@ -30,7 +31,7 @@ const CONTEXT = struct("debug context", {
   /** gdb's number, 0 for a free place. */
   id: "u32",
   vmid: "u32",
-  /** Address of its stage 2 table. */
+  /** Address of its stage 2 table, NO_TABLE when it has not been entered since the reset. */
   table: "f64",
   threads: "u32",
   /** Whether its table has been seen with something in it. */
@@ -128,13 +129,30 @@ export class DebugArea {
   saved(number: number): Bank {
     return this.#banks[number] ??= this.#bankAt(bankBase(number));
   }
-  /** Forgets all. */
-  clear(): void {
+  /** Forgets all but which contexts and threads there are in these places. */
+  clear(kept: readonly number[] = []): void {
+    const names = kept.map((place) => {
+      const { id, vmid, threads, worlds } = this.contexts[place]!;
+      const all = [...worlds.subarray(0, threads)].map((number) => {
+        const { thread, mpidr } = this.world(number);
+        return { number, thread, mpidr };
+      });
+      return { place, id, vmid, all };
+    });
     for (const { bytes } of this.contexts) bytes.fill(0);
     for (let n = 0; n < MAX_WORLDS; n++) {
       if (n < this.cpus || this.#worlds[n] !== undefined) this.world(n).bytes.fill(0);
     }
     for (const { sys } of this.host) sys.bytes.fill(0);
+    for (const { place, id, vmid, all } of names) {
+      const context = this.contexts[place]!;
+      Object.assign(context, { id, vmid, table: NO_TABLE, threads: all.length });
+      all.forEach(({ number, thread, mpidr }, n) => {
+        context.worlds[n] = number;
+        new Uint8Array(this.buffer, bankBase(number), WORLD_AT).fill(0);
+        Object.assign(this.world(number), { context: place, thread, mpidr, cpu: -1 });
+      });
+    }
   }
   get maxWorlds(): number {
     return MAX_WORLDS;

@@ -273,7 +273,7 @@ export class DebugControl {
     this.#stopped.clear();
     this.#left = undefined;
     this.machine.scheduler.held = 0;
-    this.worlds.reset();
+    this.worlds.reset(this.#attached);
     if (this.watchpoints.active) this.machine.vcpus.forEach((_, cpu) => this.watchpoints.entered(cpu));
   }
   /** A context is gone, or nobody debugs it any more. */
@@ -331,6 +331,7 @@ export class DebugControl {
     this.#watchedAt.clear();
     this.machine.scheduler.held = 0;
     this.#apply();
+    this.worlds.dropAwaited();
     if (this.#halted) this.#proceed();
   }
   restart(): StopEvent {

@@ -71,8 +71,9 @@ export class Stepper {
     const stepping: Stepping = { ...step, arriving: false, back: undefined, isBack: false };
     const world = this.#worldOf(stepping);
     if (world >= 0 && this.area.world(world).cpu < 0) {
-      // The hypervisor's instruction was its ERET. A virtual machine's may be emulated before it runs again.
-      if (world < this.area.cpus) stepping.arriving = true;
+      // The hypervisor's instruction was its ERET. A virtual machine's may be emulated before it runs again, or it may be
+      // awaited after a reset.
+      if (world < this.area.cpus || this.area.world(world).saved === 0) stepping.arriving = true;
       else stepping.back = { ...positionOf(this.area.saved(world)), retired: false };
     }
     this.#steps.push(stepping);

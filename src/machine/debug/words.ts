@@ -1,7 +1,7 @@
 // Contexts and threads in words.
 
 import { HALT } from "../../cpu/vcpu.ts";
-import { type DebugArea, EXIT_KIND } from "./area.ts";
+import { type DebugArea, EXIT_KIND, NO_TABLE } from "./area.ts";
 import { exceptionWords } from "./catchpoints.ts";
 
 /** `hypervisor`, `vm 3`; without EL2 there is only the machine. */
@@ -14,7 +14,7 @@ const WAITS = ["", ", waits for an interrupt", ", waits for an event", ", off"];
 
 /** What a thread does: `EL1`, `descheduled, exit WFx at EL1`, `runs vm 3`. */
 export function stateOf(area: DebugArea, world: number): string {
-  const { cpu, exits, exitKind, exitSyndrome, exitEl } = area.world(world);
+  const { context, cpu, exits, exitKind, exitSyndrome, exitEl } = area.world(world);
   if (cpu >= 0) {
     const { el, halt } = area.live[cpu]!.state, where = world < area.cpus ? "" : ` on cpu ${cpu}`;
     return halt === HALT.OFF ? "off" : `EL${el}${where}${WAITS[halt] ?? ""}`;
@@ -23,6 +23,7 @@ export function stateOf(area: DebugArea, world: number): string {
     const guest = runningOn(area, world);
     return guest < 0 ? "in a virtual machine" : `runs ${contextName(area, area.world(guest).context)}`;
   }
+  if (area.contexts[context]!.table === NO_TABLE) return "not entered since the reset";
   if (exits === 0) return "descheduled";
   const reason = exitKind === EXIT_KIND.SYNC
     ? exceptionWords(exitKind, exitSyndrome).replace(/^trapped |[:,].*$/g, "")

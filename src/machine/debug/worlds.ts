@@ -17,6 +17,7 @@ import {
   hostBankBase,
   MAX_CONTEXTS,
   MAX_THREADS,
+  NO_TABLE,
 } from "./area.ts";
 
 /** What the rest of the debugger wants to know. */
@@ -58,11 +59,15 @@ export class Worlds {
     this.reset();
   }
 
-  /** The machine was reset: only the hypervisor is there. Ids are not given again. */
-  reset(): void {
-    const { area, vcpus } = this, gone = area.places().map((n) => area.contexts[n]!.id).filter((id) => id > 1);
-    area.clear();
-    area.header.contexts = 1;
+  /**
+   * The machine was reset: only the hypervisor is there. With `keeps`, for a debugger that knows them, virtual machines
+   * are awaited: one with the same VMID is the same. Otherwise ids are not given again.
+   */
+  reset(keeps = false): void {
+    const { area, vcpus } = this, known = area.places().filter((place) => place > 0);
+    const gone = keeps ? [] : known.map((place) => area.contexts[place]!.id);
+    area.clear(keeps ? known : []);
+    area.header.contexts = keeps ? Math.max(0, ...known) + 1 : 1;
     area.header.changes++;
     area.header.worlds = vcpus.length;
     area.header.hasEl2 = vcpus[0]!.hasEl2 ? 1 : 0;
@@ -196,6 +201,11 @@ export class Worlds {
         return n;
       }
     }
+    const awaited = area.places().find((n) => contexts[n]!.table === NO_TABLE && contexts[n]!.vmid === vmid);
+    if (awaited !== undefined) {
+      contexts[awaited]!.table = table;
+      return awaited;
+    }
     this.#retire(vmid);
     if (free < 0) free = header.contexts < MAX_CONTEXTS ? header.contexts++ : this.#oldest();
     const context = contexts[free]!;
@@ -237,10 +247,16 @@ export class Worlds {
   sweep(tableOf: (world: number) => Table): void {
     for (const place of this.area.places()) {
       if (place === 0 || this.#runs(place)) continue;
-      const context = this.area.contexts[place]!, table = tableOf(context.worlds[0]!);
+      const context = this.area.contexts[place]!;
+      if (context.table === NO_TABLE) continue;
+      const table = tableOf(context.worlds[0]!);
       if (table === "used") context.mapped = 1;
       else if (context.mapped !== 0) this.#remove(place);
     }
+  }
+  /** Virtual machines that a reset has ended are not awaited any more. */
+  dropAwaited(): void {
+    for (const place of this.area.places()) if (this.area.contexts[place]!.table === NO_TABLE) this.#remove(place);
   }
   #runs(place: number): boolean {
     const { threads, worlds } = this.area.contexts[place]!;

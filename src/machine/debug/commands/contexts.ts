@@ -11,7 +11,7 @@ export const CONTEXT_COLUMNS = ["Id", "Name", "VMID", "Stage 2 table", "Threads"
 export function contextRows({ area }: DebugControl): string[][] {
   return area.places().map((place) => {
     const { id, vmid, table, threads, entries } = area.contexts[place]!;
-    const own = id === 1 ? ["-", "-"] : [`${vmid}`, hex(table)];
+    const own = id === 1 ? ["-", "-"] : [`${vmid}`, table < 0 ? "-" : hex(table)];
     return [`${id}`, contextName(area, place), ...own, `${threads}`, id === 1 ? "-" : `${entries}`];
   });
 }
