@@ -145,7 +145,7 @@ export class HostShare implements SharedDirectory {
           const error = this.#owners.adopt(made, mode & MODE.BITS | MODE.REGULAR, owner);
           if (error >= 0) return made;
           this.close(made);
-          this.remove(directory, name, false);
+          this.#libc.c.unlinkat(fd, this.#name(name), 0);
           return error;
         }
         if (made !== -ERRNO.EEXIST || flags.exclusive) return made;
@@ -228,6 +228,7 @@ export class HostShare implements SharedDirectory {
       const put = this.#libc.result(c.pwrite(file, text, BigInt(text.length), 0n));
       const error = put < 0 ? put : this.#owners.adopt(file, mode, owner);
       this.#libc.close(file);
+      if (error < 0) this.#libc.c.unlinkat(fd, this.#name(name), 0);
       return error;
     });
   }
@@ -328,7 +329,7 @@ export class HostShare implements SharedDirectory {
     return result;
   }
 
-  /** What was just made: its owner and mode. What somebody has put there meanwhile is left alone. */
+  /** What was just made: its owner and mode, or it goes again. What somebody has put there meanwhile is left alone. */
   #adopt(directory: number, name: string, mode: number, owner: Owner): Result {
     const fd = this.#step(directory, name);
     if (fd < 0) return fd;
@@ -336,6 +337,8 @@ export class HostShare implements SharedDirectory {
     const same = typeof stat !== "number" && (stat.mode & MODE.TYPE) === (mode & MODE.TYPE);
     const error = typeof stat === "number" ? stat : same ? this.#owners.adopt(fd, mode, owner) : 0;
     this.#libc.close(fd);
+    const flags = (mode & MODE.TYPE) === MODE.DIRECTORY ? AT.REMOVEDIR : 0;
+    if (error < 0) this.#libc.c.unlinkat(directory, this.#name(name), flags);
     return error;
   }
 

@@ -137,6 +137,40 @@ Deno.test({
 });
 
 Deno.test({
+  name: "owners and links that are kept in attributes are the same for QEMU's guest",
+  ignore: ignore || !await hasTools(QEMU.command),
+  fn: () =>
+    inDirectory(async (directory) => {
+      const options = [
+        ...["-fsdev", `local,id=x,path=${directory},readonly=off,security_model=mapped-xattr`],
+        ...["-device", "virtio-9p-device,fsdev=x,mount_tag=here"],
+      ];
+      const qemu = await new Guest(QEMU, files!, ["-nic", "none", ...options]).ready();
+      await qemu.run(MOUNT);
+      if (!(await qemu.run("touch /mnt/probe && chown 5:6 /mnt/probe && echo good")).includes("good")) {
+        await qemu.kill();
+        return console.log("MISSING extended attributes in the directory for temporary files");
+      }
+      const make = (name: string) =>
+        `mkdir -m 1750 /mnt/${name}; cd /mnt/${name}; echo a >f; chown 12:34 f; chmod 4751 f; ln -s ../nowhere s; cd`;
+      const list =
+        "cd /mnt; find . | sort | xargs stat -c '%n %F %a %u %g'; readlink theirs/s; readlink ours/s; cat */f; cd";
+      await qemu.run(make("theirs"));
+      const ours = await new Guest(VITRINE, files!, options).ready();
+      await ours.run(MOUNT);
+      await ours.run(make("ours"));
+      const seen = await ours.run(list);
+      assert.equal(await qemu.run(list), seen);
+      assert.match(seen, /theirs\/f regular file 4751 12 34\n.*theirs\/s symbolic link 777/);
+      assert.equal(seen.replaceAll("theirs", "ours").match(/ours\/f regular file 4751 12 34\n/g)?.length, 2);
+      await Promise.all([qemu.off(), ours.off()]);
+      assert.ok(
+        Deno.lstatSync(`${directory}/ours/s`).isFile && Deno.lstatSync(`${directory}/ours/f`).uid === Deno.uid(),
+      );
+    }),
+});
+
+Deno.test({
   name: "a run with a shared directory repeats from its log, without the directory",
   ignore,
   fn: () =>

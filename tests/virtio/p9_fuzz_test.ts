@@ -131,7 +131,7 @@ function damaged(bytes: Uint8Array, dice: Dice): Uint8Array {
 }
 
 /** Puts into the directory what the names above mean. */
-const FRESH = 'cd "$1" && chmod -R u+rwx . && find . -mindepth 1 -delete && mkdir -p sub/deep && ' +
+const FRESH = 'chmod u+rwx "$1" && cd "$1" && chmod -R u+rwx . && find . -mindepth 1 -delete && mkdir -p sub/deep && ' +
   "echo content >a && ln -s ../outside out";
 
 const openFiles = () => [...Deno.readDirSync("/proc/self/fd")].length;
@@ -186,6 +186,7 @@ Deno.test({
         assert.ok(!client.driver.needsReset);
         client.bringUp();
         share.dispose();
+        await runTool("sh", ["-c", FRESH, "sh", path]);
         assert.equal(openFiles(), filesBefore, `seed ${seed}: everything was closed`);
       }
       assert.equal(state(), before);
