@@ -11,6 +11,11 @@ import { LONGEST_RECORD } from "./offload.ts";
 const RING_BYTES = 256 * 1024;
 /** Whether the link is up; OPERATOR: as the operator wants it, else as the other end is there or not. */
 export const LINK = { UP: 1, OPERATOR: 2 } as const;
+/**
+ * A guest that sends one frame after another makes the daemon look no more often than this, while it runs: waking a thread
+ * costs more than a frame. The first frame after a pause is told of at once.
+ */
+const BELL_MS = 0.15;
 const CONTROL_BYTES = 128;
 /** What each side writes lies in cache lines of its own. */
 const WORD = { offloads: 0, sentDropped: 1, machineWants: 2, hostWants: 16 } as const;
@@ -87,6 +92,8 @@ export interface NetBackend {
   flushSent(): void;
   /** Records were taken: there may be room for others. */
   flushTaken(): void;
+  /** Between slices: the other side hears of what was sent some time ago. */
+  poll(): void;
   /** Between slices: the next record from the host, in place until `taken`. */
   next(): Uint8Array | null;
   taken(): void;
@@ -103,6 +110,7 @@ export interface PortBackendOptions {
   readonly gate: InputGate;
   /** Wakes the daemon. */
   readonly ring: () => void;
+  readonly nowMs: () => number;
   /**
    * In a run that must not depend on the host's speed: waits until there is room, and says whether there is. Null when
    * the device is to hold frames back.
@@ -114,6 +122,9 @@ export interface PortBackendOptions {
 export class PortBackend implements NetBackend {
   readonly #scratch = new Uint8Array(LONGEST_RECORD);
   #dropping = false;
+  /** When the daemon was last told of frames, and whether there are others. */
+  #rungMs = -Infinity;
+  #untold = false;
 
   constructor(private readonly options: PortBackendOptions) {}
 
@@ -142,7 +153,23 @@ export class PortBackend implements NetBackend {
     if (!this.#dropping) this.options.port.toHost.commit(bytes);
   }
   flushSent(): void {
-    if ((this.options.port.hostWants & WANTS.FRAMES) !== 0) this.options.ring();
+    this.#untold = true;
+    // A guest that waits for room sends no more that would ring.
+    if (this.options.port.machineWantsRoom) this.flushLate();
+    else this.poll();
+  }
+  poll(): void {
+    if (this.#untold && this.options.nowMs() - this.#rungMs >= BELL_MS) this.flushLate();
+  }
+  /** Tells the daemon now, if there is something to tell: the machine is about to sleep. */
+  flushLate(): void {
+    if (!this.#untold) return;
+    const { port, ring, nowMs } = this.options;
+    this.#untold = false;
+    // It looks by itself.
+    if ((port.hostWants & WANTS.FRAMES) === 0) return;
+    this.#rungMs = nowMs();
+    ring();
   }
   flushTaken(): void {
     if ((this.options.port.hostWants & (WANTS.ROOM | WANTS.ROOM_FOR_LINK)) !== 0) this.options.ring();

@@ -119,6 +119,7 @@ export class VirtioNet implements VirtioDevice {
   }
 
   pump(): void {
+    this.#backend.poll();
     if (this.#sendStalled && this.#backend.hasRoom) this.#send(this.#transport.queues[TX]!);
     this.#receive(this.#transport.queues[RX]!);
   }

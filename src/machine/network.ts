@@ -9,7 +9,7 @@ import { UserNetEnd } from "../../devices/host/net_user.ts";
 import { giveLink, type NetworkEnd, type PortSide } from "../../devices/net/end.ts";
 import { Hub, HubPort } from "../../devices/net/hub.ts";
 import type { InputGate } from "../../devices/net/input.ts";
-import { createPortMemory, LINK, type NetBackend, NetPort, PortBackend, WANTS } from "../../devices/net/port.ts";
+import { createPortMemory, LINK, NetPort, PortBackend, WANTS } from "../../devices/net/port.ts";
 import { hostWallSeconds, sharedNowMs } from "../base/clock.ts";
 import { assert } from "../base/errors.ts";
 import type { Channel } from "./channel.ts";
@@ -30,7 +30,7 @@ export function machineNetworks(
   memories: readonly SharedArrayBuffer[],
   channel: Channel,
   gate: InputGate,
-): Map<string, NetBackend> {
+): Map<string, PortBackend> {
   const { machineBell, daemonBell } = channel;
   const waitForRoom = (hasRoom: () => boolean) => {
     const limit = sharedNowMs() + PATIENCE_MS;
@@ -45,7 +45,10 @@ export function machineNetworks(
       const port = new NetPort(memories[index]!), ring = () => daemonBell.ring();
       return [
         id,
-        new PortBackend({ port, index, gate, ring, waitForRoom: config.icount === null ? null : waitForRoom }),
+        new PortBackend({
+          ...{ port, index, gate, ring, nowMs: sharedNowMs },
+          waitForRoom: config.icount === null ? null : waitForRoom,
+        }),
       ];
     }),
   );

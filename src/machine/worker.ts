@@ -109,6 +109,7 @@ function run(message: StartMessage) {
   const warn = (line: string) => tell({ kind: "notice", line });
   const drives = openDrives(config.drives, warn, (drive, warn) => ports.disk(drive, warn));
   const directory = config.semihosting?.directory ?? null;
+  const networks = machineNetworks(config, message.netPorts, channel, gate);
   const machine = new Machine(config, images, {
     drives,
     consoles: ports.consoles(),
@@ -116,7 +117,7 @@ function run(message: StartMessage) {
     vsocks: ports.vsocks(),
     balloon: ports.balloon(memory.buffer as SharedArrayBuffer, warn),
     shares: openShares(config, gate),
-    networks: machineNetworks(config, message.netPorts, channel, gate),
+    networks,
     memory,
     clock,
     wallSeconds: rtcSeconds(config.rtc, clock),
@@ -135,6 +136,7 @@ function run(message: StartMessage) {
     takeRequests: () => channel.hasRequests ? channel.takeRequests() : 0,
     takeArrivalMs: () => channel.machineBell.takeRungMs(),
     sleep: (limitMs) => {
+      for (const network of networks.values()) network.flushLate();
       // A debugger asks for one thing after the other: looking for the next is faster than being woken.
       if (config.debug.gdb !== null && runner.lifecycle.state === "stopped" && channel.spin(DEBUGGER_SPIN_MS)) return;
       channel.machineBell.wait(idle, limitMs);
@@ -144,6 +146,7 @@ function run(message: StartMessage) {
   if (config.debug.gdb !== null) attachDebugger(runner, channel);
   tell({ kind: "ready" });
   runner.run();
+  for (const network of networks.values()) network.flushLate();
   for (const drive of drives.values()) drive.close();
   tell({ kind: "exit", code: machine.exitCode ?? 0 });
 }

@@ -12,8 +12,15 @@ export const openGate: InputGate = {
 
 /** Both sides of a port, and how often the machine's side rang. */
 export function portPair() {
-  const port = new NetPort(createPortMemory()), count = { rung: 0 };
-  const backend = new PortBackend({ port, index: 0, gate: openGate, ring: () => count.rung++, waitForRoom: null });
+  const port = new NetPort(createPortMemory()), count = { rung: 0, nowMs: 0 };
+  const backend = new PortBackend({
+    port,
+    index: 0,
+    gate: openGate,
+    ring: () => count.rung++,
+    nowMs: () => count.nowMs,
+    waitForRoom: null,
+  });
   return { port, backend, count };
 }
 

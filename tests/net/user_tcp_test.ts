@@ -47,6 +47,40 @@ Deno.test("a connection carries bytes in both directions and ends in both", asyn
   assert.equal(host.net.connectionCount, 0);
 });
 
+Deno.test("small data is acknowledged by the answer, or after a moment; much data and the end at once", async () => {
+  const { host, guest, stream } = await connected();
+  guest.send(numbers(10));
+  await host.settle();
+  assert.equal(host.frames.length, 0);
+  stream.give([1]);
+  await host.settle();
+  const [answer, ...others] = guest.receive();
+  assert.deepEqual([answer!.data.length, answer!.acknowledged, others.length], [1, guest.sequence, 0]);
+  guest.send(numbers(10));
+  await host.settle();
+  host.nowMs += 4;
+  host.net.tick();
+  await host.settle();
+  assert.equal(host.frames.length, 0);
+  assert.equal(host.net.deadlineMs, host.nowMs + 1);
+  host.nowMs += 1;
+  host.net.tick();
+  await host.settle();
+  guest.receive();
+  assert.equal(guest.acknowledged, guest.sequence);
+  guest.send(numbers(1460));
+  await host.settle();
+  assert.equal(host.frames.length, 0);
+  guest.send(numbers(1460));
+  await host.settle();
+  guest.receive();
+  assert.equal(guest.acknowledged, guest.sequence);
+  guest.fin();
+  await host.settle();
+  guest.receive();
+  assert.equal(guest.acknowledged, guest.sequence);
+});
+
 Deno.test("the host ends its direction first, and the guest may go on", async () => {
   const { host, guest, stream } = await connected();
   stream.give([9]);
@@ -108,6 +142,9 @@ Deno.test("a host that reads slowly closes the guest's window; memory is bounded
     const data = numbers(Math.min(1400, room), sent);
     guest.send(data);
     sent += data.length;
+    await host.settle();
+    host.nowMs += 5;
+    host.net.tick();
     await host.settle();
     guest.receive();
   }

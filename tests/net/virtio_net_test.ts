@@ -7,7 +7,7 @@ import { VirtioNet } from "../../devices/virtio/net.ts";
 import { NET_F } from "../../devices/virtio/net_features.ts";
 import { ACK, CTRL_CLASS, CTRL_MAC } from "../../devices/virtio/net_filter.ts";
 import { giveLink } from "../../devices/net/end.ts";
-import { LINK } from "../../devices/net/port.ts";
+import { LINK, WANTS } from "../../devices/net/port.ts";
 import { FakeDriver, REG } from "../virtio/driver.ts";
 import { BROADCAST, ethernet, MAC, portPair, record } from "./ends.ts";
 
@@ -56,6 +56,35 @@ Deno.test("a frame that the guest sends reaches the port once, in one bell for a
   }
   assert.equal(port.toHost.peek(), null);
   assert.deepEqual(driver.record.errors, []);
+});
+
+Deno.test("the host is told of the first frame at once, and of others soon, or before the machine sleeps", () => {
+  const { backend, count, port } = portPair(), device = new VirtioNet({ backend, mac: MAC, mtu: 0, offloads: true });
+  const tx = new FakeDriver(device).bringUp().queues[1]!;
+  const rings = (nowMs: number) => {
+    const before = count.rung;
+    count.nowMs = nowMs;
+    tx.add([new Uint8Array(NET_HEADER_BYTES), FRAME], []);
+    tx.kick();
+    return count.rung - before;
+  };
+  assert.equal(rings(100), 1);
+  assert.equal(rings(100.1), 0);
+  device.pump();
+  assert.equal(count.rung, 1);
+  count.nowMs = 100.2;
+  device.pump();
+  assert.equal(count.rung, 2);
+  device.pump();
+  assert.equal(count.rung, 2, "once");
+  assert.equal(rings(100.3), 0);
+  backend.flushLate();
+  assert.equal(count.rung, 3);
+  backend.flushLate();
+  assert.equal(count.rung, 3, "there is nothing to tell");
+  // While the host looks by itself, it is not woken.
+  port.wake(WANTS.FRAMES, false);
+  assert.equal(rings(200), 0);
 });
 
 Deno.test("what the guest sends waits for room, and nothing is lost", () => {

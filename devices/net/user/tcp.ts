@@ -2,7 +2,8 @@
 // directions no faster than the slower side: the guest is given a window for what the host's socket has not taken yet, and
 // the host's socket is read only when there is room for what the guest has not acknowledged. The way to the guest loses
 // nothing, but the guest may: segments are sent again after a time, or when it says thrice what it misses. What comes out
-// of order is dropped, and asked for again. Left out: selective acknowledgements, timestamps, urgent data, congestion
+// of order is dropped, and asked for again. A small piece of data is not acknowledged at once: an answer of the host's does
+// that on its way, which saves the guest a packet. Left out: selective acknowledgements, timestamps, urgent data, congestion
 // control other than after a loss.
 
 import { ByteQueue } from "./byte_queue.ts";
@@ -27,12 +28,16 @@ export interface TcpOwner {
 }
 
 const BUFFER_BYTES = 256 * 1024;
+/** A window with which the guest can go on. */
+const ENOUGH_BYTES = 32 * 1024;
 /** The guest's window is a multiple of this many bytes. */
 const OUR_SCALE = 4;
 /** An Ethernet of 1500 bytes. */
 const OUR_MSS = 1460, SMALLEST_MSS = 64, DEFAULT_MSS = 536;
 /** An IP packet has 65535 bytes. */
 const LARGEST_SEGMENT = 65535 - 20 - TCP_BYTES;
+/** Data that waits for an acknowledgement so long, or is as much as two segments, gets one (RFC 9293 "Delayed Acknowledgment"). */
+const ACKNOWLEDGE_MS = 5;
 const FIRST_TIMEOUT_MS = 1000, LONGEST_TIMEOUT_MS = 30_000, MOST_TIMEOUTS = 8;
 /** Room that makes a read of the host's socket worth while. */
 const READ_AT_LEAST = 4096;
@@ -44,8 +49,9 @@ type State = "connecting" | "synSent" | "synReceived" | "open" | "closed";
 
 export class TcpConnection {
   state: State;
-  /** When the network is to call `timeout`; Infinity for never. */
-  deadlineMs = Infinity;
+  /** When something that was sent is to be sent again, and when something that came is to be acknowledged. */
+  #resendMs = Infinity;
+  #acknowledgeMs = Infinity;
   readonly #host: { tcp: HostTcp | null } = { tcp: null };
   /** From the host to the guest: not acknowledged yet, from #una on. */
   readonly #out = new ByteQueue(BUFFER_BYTES);
@@ -64,6 +70,8 @@ export class TcpConnection {
   #duplicates = 0;
   #timeouts = 0;
   #received = 0;
+  /** What of it the guest knows. */
+  #acknowledged = 0;
   /** The end of the window that the guest was told. */
   #promised = 0;
   #mustAcknowledge = false;
@@ -183,11 +191,14 @@ export class TcpConnection {
       if (offset < 0) this.#mustAcknowledge = true;
       return;
     }
-    this.#mustAcknowledge = true;
+    if (offset !== 0 || fin) this.#mustAcknowledge = true;
     if (offset > 0 || -offset > data.length || this.#guestEnded) return;
     const fresh = data.subarray(-offset);
     const taken = this.#in.put(fresh);
     this.#received = (this.#received + taken) >>> 0;
+    if (taken < fresh.length || distance(this.#received, this.#acknowledged) >= 2 * OUR_MSS) {
+      this.#mustAcknowledge = true;
+    } else if (this.#acknowledgeMs === Infinity) this.#acknowledgeMs = this.owner.nowMs() + ACKNOWLEDGE_MS;
     if (fin && taken === fresh.length) {
       this.#received = (this.#received + 1) >>> 0;
       this.#guestEnded = true;
@@ -224,7 +235,7 @@ export class TcpConnection {
         continue;
       }
       // The guest has no room: the timer asks it from time to time.
-      if (left > 0 && this.#una === this.#highest && this.deadlineMs === Infinity) this.#startTimer();
+      if (left > 0 && this.#una === this.#highest && this.#resendMs === Infinity) this.#startTimer();
       if (this.#mustAcknowledge || this.#windowGrew()) return this.#emit(FLAG.ACK, this.#next, 0);
       return true;
     }
@@ -249,7 +260,7 @@ export class TcpConnection {
   /** Something was sent that is to be acknowledged. */
   #advance(): void {
     if (distance(this.#next, this.#highest) > 0) this.#highest = this.#next;
-    if (this.deadlineMs === Infinity) this.#startTimer();
+    if (this.#resendMs === Infinity) this.#startTimer();
   }
 
   /** Sends one segment with `count` bytes from `offset` of the outgoing ones. */
@@ -260,6 +271,8 @@ export class TcpConnection {
     const window = syn ? 65535 : Math.min(65535, this.#in.space >>> this.#ourScale);
     this.#promised = (this.#received + (syn ? window : window << this.#ourScale)) >>> 0;
     if (!syn) this.#mustAcknowledge = false;
+    this.#acknowledged = this.#received;
+    this.#acknowledgeMs = Infinity;
     if (count > 0) this.#out.copy(offset, segmentData(record, flags));
     // Without an offer of the guest's in its SYN, ours must not be in the answer: no-operations instead.
     const scale = this.state === "synSent" || this.#ourScale > 0 ? OUR_SCALE : -1;
@@ -270,17 +283,34 @@ export class TcpConnection {
     return true;
   }
 
-  /** Whether the window is so much larger than what the guest knows that it should be told. */
+  /**
+   * Whether the guest, which knows of little room, is to be told of more. One that knows of enough hears of the rest when
+   * what it sends is acknowledged.
+   */
   #windowGrew(): boolean {
     const known = distance(this.#promised, this.#received);
     const now = Math.min(65535, this.#in.space >>> this.#ourScale) << this.#ourScale;
-    return !this.#guestEnded && now - known >= Math.min(BUFFER_BYTES / 2, Math.max(2 * OUR_MSS, known));
+    return !this.#guestEnded && known < ENOUGH_BYTES && now - known >= Math.max(2 * OUR_MSS, known);
+  }
+
+  /** When the network is to call `timeout`; Infinity for never. */
+  get deadlineMs(): number {
+    return Math.min(this.#resendMs, this.#acknowledgeMs);
   }
 
   /** The network: `deadlineMs` has passed. */
   timeout(): void {
-    this.deadlineMs = Infinity;
-    if (this.state === "closed") return;
+    const now = this.owner.nowMs();
+    if (this.#acknowledgeMs <= now) {
+      this.#acknowledgeMs = Infinity;
+      this.#mustAcknowledge = true;
+      this.owner.ready(this);
+    }
+    if (this.#resendMs <= now) this.#resendTimeout();
+  }
+
+  #resendTimeout(): void {
+    this.#resendMs = Infinity;
     // What is still on its way is not lost, however long the guest takes.
     if (!this.owner.drained) return this.#startTimer();
     this.#timeouts++;
@@ -314,10 +344,10 @@ export class TcpConnection {
 
   #startTimer(): void {
     const ms = Math.min(FIRST_TIMEOUT_MS * 2 ** Math.min(this.#timeouts, 10), LONGEST_TIMEOUT_MS);
-    this.deadlineMs = this.owner.nowMs() + ms;
+    this.#resendMs = this.owner.nowMs() + ms;
   }
   #stopTimer(): void {
-    this.deadlineMs = Infinity;
+    this.#resendMs = Infinity;
   }
 
   /** Reads from the host while there is room. */
@@ -379,7 +409,7 @@ export class TcpConnection {
   #close(): void {
     if (this.state === "closed") return;
     this.state = "closed";
-    this.deadlineMs = Infinity;
+    this.#resendMs = this.#acknowledgeMs = Infinity;
     this.#host.tcp?.close();
     this.#host.tcp = null;
     this.#in.clear();
