@@ -112,7 +112,8 @@ async function replaySetup(config: MachineConfig, file: string, images: MachineI
     throw new HostError(`cannot replay ${file}: ${reason(error)}`);
   }
   const { icount, seed, rtcBase, machine } = readLog(file, log).header, ours = machineOf(config, images);
-  const different = Object.keys(ours).filter((option) => ours[option] !== machine[option]);
+  const options = new Set([...Object.keys(ours), ...Object.keys(machine)].filter((option) => option !== EXPORTS));
+  const different = [...options].filter((option) => ours[option] !== machine[option]);
   if (different.length > 0) {
     throw new HostError(`cannot replay ${file}: it was recorded with another ${different.join(", ")}`);
   }

@@ -210,6 +210,9 @@ Deno.test("a recorded run repeats with what was typed, and refuses what no log h
     const other = await run(VITRINE, { config: native("console"), options: options("-replay") });
     assert.equal(other.code, 2);
     assert.match(other.error, /-semihosting-config/);
+    const without = await run(VITRINE, { config: "", options: options("-replay") });
+    assert.equal(without.code, 2);
+    assert.match(without.error, /recorded with another -semihosting-config/);
     const files = await run(VITRINE, { config: `${native("files")},dir=${folder}`, options: options("-record") });
     assert.equal(files.code, 2);
     assert.match(files.error, /dir and -record exclude each other/);
