@@ -1,26 +1,49 @@
-// `-netdev hubport`: the ports of one hub; what one guest sends goes to all the others. A port without room loses it, so
+// `-netdev hubport`: the ports of one hub; what comes in at one goes out at all the others. A port is a network device's, or
+// with `netdev=` another network's: then the hub stands where its guest would. A port without room loses a frame, so
 // that one guest cannot hold up another.
 
 import { giveFrame, type NetworkEnd, type PortSide, tookRecords } from "./end.ts";
-import { toPlainFrames } from "./offload.ts";
+import { clearHeader, NET_HEADER_BYTES, toPlainFrames } from "./offload.ts";
+import { createPortMemory, NetPort } from "./port.ts";
 
-export class Hub {
-  readonly ports = new Set<HubPort>();
-  constructor(readonly number: number) {}
+/** What a hub asks of its ports. */
+interface Member {
+  /** False when there is no room. */
+  give(frame: Uint8Array): boolean;
+  /** Frames were given. */
+  flush(): void;
+  lostFrames: number;
 }
 
-export class HubPort implements NetworkEnd {
+export class Hub {
+  readonly members = new Set<Member>();
+  constructor(readonly number: number) {}
+
+  /** A frame from one of the ports. */
+  pass(from: Member, frame: Uint8Array): void {
+    for (const member of this.members) if (member !== from && !member.give(frame)) member.lostFrames++;
+  }
+  flush(from: Member): void {
+    for (const member of this.members) if (member !== from) member.flush();
+  }
+}
+
+const stateOf = (hub: Hub, frames: number, lost: number): string =>
+  `${hub.members.size} ports, ${frames} frames sent${lost > 0 ? `, ${lost} lost` : ""}`;
+
+/** The port of a network device. */
+export class HubPort implements NetworkEnd, Member {
   readonly name: string;
-  readonly counters = { sentFrames: 0, lostFrames: 0 };
+  sentFrames = 0;
+  lostFrames = 0;
 
   constructor(private readonly side: PortSide, private readonly hub: Hub) {
     this.name = `hub ${hub.number}`;
-    hub.ports.add(this);
+    hub.members.add(this);
   }
 
   get state(): string {
-    const { sentFrames, lostFrames } = this.counters;
-    return `${this.hub.ports.size} ports, ${sentFrames} frames sent${lostFrames > 0 ? `, ${lostFrames} lost` : ""}`;
+    return stateOf(this.hub, this.sentFrames, this.lostFrames);
   }
 
   get idle(): boolean {
@@ -31,18 +54,59 @@ export class HubPort implements NetworkEnd {
     if (toHost.empty) return;
     for (let record = toHost.peek(); record !== null; record = toHost.peek()) {
       toPlainFrames(record, (frame) => {
-        this.counters.sentFrames++;
-        for (const other of this.hub.ports) {
-          if (other !== this && !giveFrame(other.side.port, frame)) other.counters.lostFrames++;
-        }
+        this.sentFrames++;
+        this.hub.pass(this, frame);
       });
       toHost.release();
     }
     tookRecords(this.side);
-    for (const other of this.hub.ports) if (other !== this) other.side.wake();
+    this.hub.flush(this);
   }
 
+  give(frame: Uint8Array): boolean {
+    return giveFrame(this.side.port, frame);
+  }
+  flush(): void {
+    this.side.wake();
+  }
   close(): void {
-    this.hub.ports.delete(this);
+    this.hub.members.delete(this);
+  }
+}
+
+/** The port of another network, which takes `side` for a guest's. */
+export class HubUplink implements Member {
+  readonly side: PortSide;
+  /** The other network's end, when it is there. */
+  end: NetworkEnd | null = null;
+  lostFrames = 0;
+  readonly #port = new NetPort(createPortMemory());
+
+  constructor(private readonly hub: Hub) {
+    this.side = { port: this.#port, wake: () => this.#take() };
+    hub.members.add(this);
+  }
+
+  /** What the network gives to its guest is for the hub. It says nothing of its link there. */
+  #take(): void {
+    const { toGuest } = this.#port;
+    if (toGuest.empty) return;
+    for (let record = toGuest.peek(); record !== null; record = toGuest.peek()) {
+      if (record.length > NET_HEADER_BYTES) toPlainFrames(record, (frame) => this.hub.pass(this, frame));
+      toGuest.release();
+    }
+    this.hub.flush(this);
+  }
+
+  give(frame: Uint8Array): boolean {
+    const { toHost } = this.#port, place = toHost.reserve(NET_HEADER_BYTES + frame.length);
+    if (place === null) return false;
+    clearHeader(place);
+    place.set(frame, NET_HEADER_BYTES);
+    toHost.commit(place.length);
+    return true;
+  }
+  flush(): void {
+    this.end?.service();
   }
 }

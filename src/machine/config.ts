@@ -204,7 +204,8 @@ export type NetdevBackend =
   | { readonly kind: "user" } & UserNetConfig
   | { readonly kind: "stream" } & StreamNetOptions
   | { readonly kind: "dgram" } & UdpOptions
-  | { readonly kind: "hub"; readonly hub: number };
+  /** With `netdev` that network is at the hub, else the network device is. */
+  | { readonly kind: "hub"; readonly hub: number; readonly netdev: string | null };
 
 /** `-object filter-dump`: a network's frames in a file. */
 export interface FrameDumpConfig {

@@ -7,7 +7,7 @@ import { FrameDump } from "../../devices/host/net_dump.ts";
 import { StreamNet } from "../../devices/host/net_stream.ts";
 import { UserNetEnd } from "../../devices/host/net_user.ts";
 import { giveLink, type NetworkEnd, type PortSide } from "../../devices/net/end.ts";
-import { Hub, HubPort } from "../../devices/net/hub.ts";
+import { Hub, HubPort, HubUplink } from "../../devices/net/hub.ts";
 import type { InputGate } from "../../devices/net/input.ts";
 import { createPortMemory, LINK, NetPort, PortBackend, WANTS } from "../../devices/net/port.ts";
 import { hostWallSeconds, sharedNowMs } from "../base/clock.ts";
@@ -65,7 +65,7 @@ export class Networks {
 
   constructor(private readonly notice: (line: string) => void) {}
 
-  /** Opens all ends that have a device. Throws HostError. */
+  /** Opens all ends that have a device, or are at a hub. Throws HostError. */
   async open(config: MachineConfig, memories: readonly SharedArrayBuffer[], channel: Channel): Promise<void> {
     for (const [index, id] of netPortIds(config).entries()) {
       const netdev = config.netdevs.find((netdev) => netdev.id === id);
@@ -74,10 +74,28 @@ export class Networks {
       const warn: Warn = (line) => this.notice(`${id}: ${line}`);
       this.#openDumps(side, netdev, warn);
       const end = await this.#openEnd(side, netdev, warn);
-      this.#ends.push({ id, end, side });
-      // The run ended while this one was being opened.
-      if (this.#closed) end.close();
+      this.#add(id, end, side);
     }
+    for (const { backend } of config.netdevs) {
+      if (backend.kind !== "hub" || backend.netdev === null) continue;
+      const netdev = config.netdevs.find(({ id }) => id === backend.netdev);
+      assert(netdev !== undefined, `network ${backend.netdev} is there`);
+      const warn: Warn = (line) => this.notice(`${netdev.id}: ${line}`), uplink = new HubUplink(this.#hub(backend.hub));
+      this.#openDumps(uplink.side, netdev, warn);
+      uplink.end = await this.#openEnd(uplink.side, netdev, warn);
+      this.#add(netdev.id, uplink.end, uplink.side);
+    }
+  }
+  #add(id: string, end: NetworkEnd, side: PortSide): void {
+    this.#ends.push({ id, end, side });
+    // The run ended while this one was being opened.
+    if (this.#closed) end.close();
+  }
+
+  #hub(number: number): Hub {
+    const hub = this.#hubs.get(number) ?? new Hub(number);
+    this.#hubs.set(number, hub);
+    return hub;
   }
 
   get idle(): boolean {
@@ -137,11 +155,8 @@ export class Networks {
         return await UserNetEnd.open(side, backend, sharedNowMs, warn);
       case "dgram":
         return await DgramNet.open(side, backend);
-      case "hub": {
-        const hub = this.#hubs.get(backend.hub) ?? new Hub(backend.hub);
-        this.#hubs.set(backend.hub, hub);
-        return new HubPort(side, hub);
-      }
+      case "hub":
+        return new HubPort(side, this.#hub(backend.hub));
     }
   }
 }

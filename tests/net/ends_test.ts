@@ -5,7 +5,7 @@ import { FrameDump } from "../../devices/host/net_dump.ts";
 import { DgramNet } from "../../devices/host/net_dgram.ts";
 import { StreamNet } from "../../devices/host/net_stream.ts";
 import type { NetworkEnd, PortSide } from "../../devices/net/end.ts";
-import { Hub, HubPort } from "../../devices/net/hub.ts";
+import { Hub, HubPort, HubUplink } from "../../devices/net/hub.ts";
 import { createPortMemory, NetPort } from "../../devices/net/port.ts";
 import { putFramed } from "../../devices/net/stream_framing.ts";
 import { freePort } from "./guest.ts";
@@ -200,4 +200,35 @@ Deno.test("a dump has both directions' frames, cut where asked for", async () =>
   assert.deepEqual([24, 28, 32, 36].map((at) => view.getUint32(at, true)), [1_700_000_000, 250_000, 60, 114]);
   assert.deepEqual(bytes.subarray(40), frame(3).subarray(0, 60));
   await Deno.remove(path);
+});
+
+Deno.test("another network at a hub takes what the machines send, and gives to all of them", async () => {
+  const hub = new Hub(0), machines = [machine(), machine()], uplink = new HubUplink(hub);
+  const ports = machines.map(({ side }) => new HubPort(side, hub)),
+    address = { kind: "tcp", host: "127.0.0.1" } as const;
+  const port = freePort(), options = { address: { ...address, port }, server: true, reconnectMs: null };
+  const end = uplink.end = await StreamNet.open(uplink.side, options, () => {});
+  const peer = await Deno.connect({ hostname: "127.0.0.1", port }), got = new Uint8Array(200);
+  await peer.write(framed(frame(3)));
+  for (const each of machines) await each.until(() => each.frames.length === 1);
+  machines[0]!.send(frame(4));
+  ports[0]!.service();
+  assert.equal(await peer.read(got), 118);
+  assert.deepEqual(got.subarray(0, 118), framed(frame(4)));
+  await machines[1]!.until(() => machines[1]!.frames.length === 2);
+  assert.equal(machines[0]!.frames.length, 1);
+  // A network that takes nothing loses frames, and holds nobody up.
+  end.close();
+  peer.close();
+  const many = () => {
+    for (let n = 0; n < 500; n++) {
+      machines[0]!.send(frame(5, 1400));
+      ports[0]!.service();
+      machines[1]!.take();
+    }
+  };
+  uplink.end = null;
+  many();
+  assert.ok(uplink.lostFrames > 0);
+  assert.equal(machines[1]!.frames.length, 502);
 });

@@ -22,6 +22,11 @@ Deno.test({
     ...nic("a", "hubport,hubid=0", 1),
     ...nic("b", "hubport,hubid=0", 2),
     ...nic("c", stream, 3),
+    // User-mode networking is at the hub, too.
+    "-netdev",
+    "user,id=u,net=10.1.0.0/24,host=10.1.0.9",
+    "-netdev",
+    "hubport,id=d,hubid=0,netdev=u",
   ]);
   try {
     await guest.ready();
@@ -35,6 +40,12 @@ Deno.test({
     await guest.run('nsenter -n -t $there sh -c "ip addr add 10.1.0.2/24 dev $n2; ip link set $n2 up"');
     const pings = await guest.run("ping -c 3 -i 0.2 -s 1400 -w 20 10.1.0.2");
     assert.match(pings, /3 packets transmitted, 3 packets received/);
+    for (const where of ["", "nsenter -n -t $there "]) {
+      assert.match(
+        await guest.run(`${where}ping -c 2 -i 0.2 -w 20 10.1.0.9`),
+        /2 packets transmitted, 2 packets received/,
+      );
+    }
 
     const carrier = () => guest.run("cat /sys/class/net/$n3/carrier");
     await guest.run("ip addr add 10.2.0.1/24 dev $n3; ip link set $n3 up");

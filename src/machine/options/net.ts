@@ -211,10 +211,13 @@ function dgramOf(given: Given<typeof DGRAM_FIELDS>): NetdevBackend {
   };
 }
 
-const HUB_FIELDS = { hubid: field(count("N", 0, 2 ** 31), "the hub") };
-const hubOf = ({ hubid }: Given<typeof HUB_FIELDS>): NetdevBackend => {
+const HUB_FIELDS = {
+  hubid: field(count("N", 0, 2 ** 31), "the hub"),
+  netdev: field(text("ID"), "the -netdev that is at this port (the network device)"),
+};
+const hubOf = ({ hubid, netdev }: Given<typeof HUB_FIELDS>): NetdevBackend => {
   if (hubid === undefined) throw new UsageError("needs hubid");
-  return { kind: "hub", hub: hubid };
+  return { kind: "hub", hub: hubid, netdev: netdev ?? null };
 };
 
 /** One kind of backend: its sub-options and what they make. */
@@ -320,7 +323,7 @@ export function netDevice(
   return { ...common, kind: "net", netdev: given.netdev, mac: given.mac ?? [], mtu: given.host_mtu ?? 0 };
 }
 
-/** The back ends of `devices`, in their order. Each has one device. */
+/** All back ends. Each has one device at most, or is at a hub. */
 export function netConfig(draft: NetDraft, devices: readonly VirtioConfig[]): NetdevConfig[] {
   const used = new Set<string>();
   for (const device of devices) {
@@ -331,8 +334,22 @@ export function netConfig(draft: NetDraft, devices: readonly VirtioConfig[]): Ne
     if (used.has(device.netdev)) throw new UsageError(`option -device: netdev ${device.netdev} has two devices`);
     used.add(device.netdev);
   }
+  // Ports of hubs that are other networks'.
+  for (const { id, backend } of draft.netdevs) {
+    if (backend.kind !== "hub" || backend.netdev === null) continue;
+    const { netdev } = backend, other = draft.netdevs.find((each) => each.id === netdev);
+    const mistake = used.has(id)
+      ? `${id} has a device and a netdev`
+      : other === undefined || other.backend.kind === "hub"
+      ? `there is no -netdev with id=${netdev} for it`
+      : used.has(netdev)
+      ? `netdev ${netdev} has two uses`
+      : null;
+    if (mistake !== null) throw new UsageError(`option -netdev: hubport: ${mistake}`);
+    used.add(netdev);
+  }
   for (const { netdev } of draft.dumps) {
-    if (!used.has(netdev)) throw new UsageError(`option -object: filter-dump: netdev ${netdev} has no device`);
+    if (!used.has(netdev)) throw new UsageError(`option -object: filter-dump: netdev ${netdev} is not in use`);
   }
   return draft.netdevs.map((netdev) => ({ ...netdev, dumps: draft.dumps.filter((dump) => dump.netdev === netdev.id) }));
 }
