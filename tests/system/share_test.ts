@@ -29,7 +29,7 @@ async function makeTree(directory: string): Promise<string> {
     for (let at = 0; at < bytes; at += 65536) crypto.getRandomValues(content.subarray(at, Math.min(bytes, at + 65536)));
     await Deno.writeFile(`${share}/${name}`, content);
   }
-  for (let n = 0; n < 250; n++) await Deno.writeTextFile(`${share}/many/file-${n}`, `${n}`);
+  for (let n = 0; n < 120; n++) await Deno.writeTextFile(`${share}/many/file-${n}`, `${n}`);
   await Deno.symlink("small", `${share}/inside`);
   await Deno.symlink("../secret", `${share}/outside`);
   await Deno.symlink(`${directory}/secret`, `${share}/sub/absolute`);

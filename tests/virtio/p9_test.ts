@@ -6,7 +6,8 @@ import { HostShare } from "../../devices/host/share.ts";
 import type { SecurityModel } from "../../devices/host/share_owners.ts";
 import { VirtioP9 } from "../../devices/virtio/p9.ts";
 import { MESSAGES, QID_TYPE } from "../../devices/virtio/p9_messages.ts";
-import { MOST_FIDS, MOST_OPEN, OPEN, SETATTR } from "../../devices/virtio/p9_server.ts";
+import { MOST_FIDS, MOST_OPEN } from "../../devices/virtio/p9_server.ts";
+import { OPEN, SETATTR } from "../../devices/virtio/p9_flags.ts";
 import { NO_FID, P9Client } from "./p9_client.ts";
 import { hasTools, inDirectory, runTool } from "./tools.ts";
 
