@@ -6,8 +6,8 @@ import type { VirtioP9Options } from "../../devices/virtio/p9.ts";
 import { assert } from "../base/errors.ts";
 import type { MachineConfig, VirtioConfig } from "./config.ts";
 
-/** Numbers of the devices in the input log; other ports have those below. */
-const FIRST_SHARE = 224;
+/** Numbers of the devices in the input log, of those that ports.ts leaves free. */
+const FIRST_SHARE = 200;
 
 /** What each 9P device is given. */
 export type Shares = ReadonlyMap<VirtioConfig, VirtioP9Options>;
