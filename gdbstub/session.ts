@@ -102,6 +102,10 @@ export class Session implements TargetListener {
   #initial: string[] = [];
   /** All-stop: what happened besides the stop that was reported; replies to the next resume. */
   readonly #pending: { readonly text: string; readonly place: Place | null }[] = [];
+  /** All-stop: threads whose stop was reported, and which the debugger has not resumed since. */
+  readonly #reported = new Set<string>();
+  /** A stop of one of them, which is the reply to the next resume. */
+  #withheld: StopEvent | null = null;
   /** The machine was interrupted by the session itself, to report what is pending. */
   #ownInterrupt = false;
   /** Contexts that the debugger has seen. */
@@ -142,6 +146,8 @@ export class Session implements TargetListener {
     this.files.clear();
     this.transfer = null;
     this.#pending.length = this.#notifications.length = this.#initial.length = 0;
+    this.#reported.clear();
+    this.#withheld = null;
     this.#stopped.clear();
     this.#known.clear();
     await this.target.release();
@@ -282,6 +288,8 @@ export class Session implements TargetListener {
     if (this.nonStop) return await this.#resumeNonStop(resumptions);
     if (this.#running) return new Refusal("the machine is running", ERRNO.EINVAL);
     if (this.#ended || !this.#attached) return new Refusal("there is nothing to run", ERRNO.EINVAL);
+    this.#noteResumed(resumptions);
+    if (this.#withheld !== null) return await this.#release(this.#withheld);
     // gdb never ends a step over a breakpoint that is answered by something else.
     const steps = resumptions.some(({ action }) => action.kind === "step" || action.kind === "range");
     if (this.#pending.length > 0 && !steps) return this.#takePending();
@@ -290,6 +298,24 @@ export class Session implements TargetListener {
     if (outcome === undefined) return null;
     this.#running = false;
     return outcome;
+  }
+
+  #noteResumed(resumptions: readonly Resumption[]): void {
+    for (const { context, thread } of resumptions) {
+      for (const key of this.#reported) {
+        const [ofContext, ofThread] = key.split(".").map(Number);
+        if ((context ?? ofContext) === ofContext && (thread ?? ofThread) === ofThread) this.#reported.delete(key);
+      }
+    }
+  }
+
+  /** The stop for which gdb was made to resume the thread. */
+  async #release(event: StopEvent): Promise<string> {
+    this.#withheld = null;
+    this.#running = true;
+    if (event.text !== undefined) this.output(`${event.text}\n`);
+    this.#running = false;
+    return await this.stopReply(event);
   }
 
   async #resumeNonStop(resumptions: readonly Resumption[]): Promise<Reply> {
@@ -383,10 +409,24 @@ export class Session implements TargetListener {
     const own = this.#ownInterrupt && event.reason.kind === "signal" && event.reason.signal === SIGNAL.INT;
     this.#ownInterrupt = false;
     this.#lastStop = event;
-    if (event.text !== undefined) this.output(`${event.text}\n`);
+    const withheld = this.#surprises(event);
+    if (event.text !== undefined && !withheld) this.output(`${event.text}\n`);
     this.#running = false;
     if (own && this.#pending.length > 0) this.#post(this.#takePending());
-    else this.stopReply(event).then((text) => this.#post(text)).catch((error) => this.wire.fail(error));
+    else if (withheld) {
+      this.#withheld = event;
+      this.#post(`T05library:;thread:${this.threadName(this.#visible(event))};`);
+    } else this.stopReply(event).then((text) => this.#post(text)).catch((error) => this.wire.fail(error));
+  }
+
+  /**
+   * Whether a stop would be too much for gdb. With `schedule-multiple off` it resumes one inferior; a second stop of a thread
+   * of another, which has run all the same, fails an assertion on frames that are inlined. But it takes word of new
+   * libraries from any thread, looks for them, finds none, and resumes that one.
+   */
+  #surprises(event: StopEvent): boolean {
+    if (!this.multiprocess || (event.reason.kind === "appeared" && this.execEvents)) return false;
+    return this.#reported.has(keyOf(this.#visible(event)));
   }
 
   contextAppeared(context: Context): void {
@@ -489,6 +529,7 @@ export class Session implements TargetListener {
     const event = this.#visible(happened), { reason } = event;
     this.#known.add(event.context);
     // All-stop: from now on that thread is selected, on both sides.
+    if (!this.nonStop) this.#reported.add(keyOf(event));
     if (!this.nonStop) this.#general = { context: event.context, thread: event.thread };
     let text = `T${(reason.kind === "signal" ? reason.signal : SIGNAL.TRAP).toString(16).padStart(2, "0")}`;
     const general = await this.target.readGeneral(event);

@@ -36,49 +36,86 @@ function inOrder(text: string, ...patterns: readonly RegExp[]): void {
 /** To the first hypercall of guest B, when both guests are known: a condition that the stub evaluates. */
 const BOTH_GUESTS = ["break report_exit if vm->id == 1", "continue", "delete"] as const;
 
-gdbTest("guests appear with their own symbols; the condition is evaluated in the stub", [
-  "tbreak main",
-  "continue",
-  ...BOTH_GUESTS,
-  "thread 1.1",
-  "bt 2",
-  "print vm->name",
-  "info inferiors",
-  "info threads",
-  "thread 3.1",
-  "bt",
-  "print &guest_main",
-  "thread 2.1",
-  "print &guest_main",
-  "x/2wx guest_main+8",
-  "info registers pc",
-], (output) =>
-  inOrder(
-    output,
-    /Temporary breakpoint 1, main \(\) at two_guests\/hyp\.c/,
-    /\[New inferior 2\]/,
-    /\[New inferior 3\]/,
-    /#0 +report_exit \(vm=.*EXIT_HYPERCALL/,
-    /#1 .* in handle_hypercall/,
-    /\$1 = .* "guest B"/,
-    /1 +process 1 .*two_guests\.elf/,
-    /2 +process 2 .*guest_a\.elf/,
-    /3 +process 3 .*guest_b\.elf/,
-    /1\.1 +Thread 1\.1 "hypervisor vcpu 0" \(EL2\) +report_exit/,
-    /2\.1 +Thread 2\.1 "vm 1 vcpu 0" \(descheduled, exit .* at EL1\)/,
-    /3\.1 +Thread 3\.1 "vm 2 vcpu 0" \(descheduled, exit HVC .* at EL1\)/,
-    /#0 +console_putc .*guest\/kernel\.c/,
-    /#1 .* put \(/,
-    /\$2 = .* <guest_main>/,
-    /\$3 = .* <guest_main>/,
-  ));
+gdbTest(
+  "guests appear by themselves, with symbols and registers; a breakpoint waits for one; the stub evaluates conditions",
+  [
+    "break guest_b.c:30",
+    "break report_exit if vm->id == 1",
+    "continue",
+    "bt 2",
+    "print vm->name",
+    "info inferiors",
+    "info threads",
+    "thread 3.1",
+    "bt",
+    "delete 2",
+    "continue",
+    "info registers ESR_EL1 SCTLR_EL1",
+    "print &guest_main",
+    "thread 2.1",
+    "print &guest_main",
+    "info registers CurrentEL",
+    "info registers pc",
+    "continue",
+  ],
+  (output) =>
+    inOrder(
+      output,
+      /Breakpoint 1 .*pending/,
+      /\[New inferior 2\]/,
+      /\[New inferior 3\]/,
+      /Thread 1\.1 "hypervisor vcpu 0" hit Breakpoint 2, report_exit/,
+      /#0 +report_exit \(vm=.*EXIT_HYPERCALL/,
+      /#1 .* in handle_hypercall/,
+      /\$1 = .* "guest B"/,
+      /1 +process 1 .*two_guests\.elf/,
+      /2 +process 2 .*guest_a\.elf/,
+      /3 +process 3 .*guest_b\.elf/,
+      /1\.1 +Thread 1\.1 "hypervisor vcpu 0" \(EL2\) +report_exit/,
+      /2\.1 +Thread 2\.1 "vm 1 vcpu 0" \(descheduled, exit HVC .* at EL1\)/,
+      /3\.1 +Thread 3\.1 "vm 2 vcpu 0" \(descheduled, exit HVC .* at EL1\)/,
+      /#0 +console_putc .*guest\/kernel\.c/,
+      /#1 .* put \(/,
+      /Thread 3\.1 "vm 2 vcpu 0" hit Breakpoint 1, guest_main \(\) at two_guests\/guest\/guest_b\.c:30/,
+      /ESR_EL1 +0x96000010 +\[ EC=DATA_ABORT IL .*\]/,
+      /SCTLR_EL1 +0x\w+ +\[ .*I .*C M \]/,
+      /\$2 = .* <guest_main>/,
+      /\$3 = .* <guest_main>/,
+      /CurrentEL +0x4 +\[ EL=1 \]/,
+      /\[Inferior 1 \(process 1\) exited normally\]/,
+    ),
+);
 
-gdbTest("a breakpoint in guest B, steps through its device, a watchpoint, finish", [
+/** Both guests have code at this address, and neither the same. */
+const SHARED = "0xffffff80400004a4";
+gdbTest("one address in three contexts is three places", [
   ...BOTH_GUESTS,
+  "thread 2.1",
+  `x/wx ${SHARED}`,
+  `break *${SHARED}`,
   "thread 3.1",
-  "break guest_b.c:30",
+  `x/wx ${SHARED}`,
+  "thread 1.1",
+  `x/wx ${SHARED}`,
+  "thread 3.1",
+  "tbreak guest_b.c:30",
   "continue",
   "info breakpoints",
+], (output) => {
+  inOrder(output, /guest_irq>:\s+0x\w+\n/, /Breakpoint 2 at 0xffffff80400004a4/, /Cannot access memory at address/);
+  const [a, b] = [...output.matchAll(/>:\s+(0x\w{8})\n/g)].map(([, word]) => word);
+  assert(a !== undefined && b !== undefined && a !== b, output);
+  // Guest B executes what it has there, whenever it prints a line.
+  inOrder(
+    output,
+    /Thread 3\.1 .* hit Temporary breakpoint 3/,
+    /2 +breakpoint +keep y +0xffffff80400004a4 in guest_irq .* inf 2\n(?!.*already hit)/,
+  );
+});
+
+gdbTest("steps through a device's emulation, watchpoints of all kinds, finish", [
+  "break guest_b.c:30",
+  "continue",
   "stepi",
   "next",
   "next",
@@ -87,11 +124,16 @@ gdbTest("a breakpoint in guest B, steps through its device, a watchpoint, finish
   "continue",
   "finish",
   "info threads",
+  "delete",
+  "rwatch ticks_wanted",
+  "continue",
+  "delete",
+  "awatch tick_period",
+  "continue",
 ], (output) =>
   inOrder(
     output,
-    /hit Breakpoint 2, guest_main \(\) at two_guests\/guest\/guest_b\.c:30/,
-    /inf 3/,
+    /hit Breakpoint 1, guest_main \(\) at two_guests\/guest\/guest_b\.c:30/,
     /0x[0-9a-f]+\s+30\s/,
     /^31\s/m,
     /^32\s/m,
@@ -100,6 +142,64 @@ gdbTest("a breakpoint in guest B, steps through its device, a watchpoint, finish
     /handle_irq \(\)/,
     /1\.1 .*\(runs vm 2\)/,
     /\* 3\.1 .*\(EL1 on cpu 0\)/,
+    /Hardware read watchpoint \d+: ticks_wanted\n\nValue = /,
+    /Hardware access \(read\/write\) watchpoint \d+: tick_period\n\n(Old value|Value) = /,
+  ));
+
+gdbTest("the first step into a guest that gdb does not know comes back behind it; a reset and run keep breakpoints", [
+  "tbreak *&enter_guest+112",
+  "break guest_b.c:30",
+  "continue",
+  "x/i $pc",
+  "stepi",
+  "x/i $pc",
+  "continue",
+  "set $x19 = 77",
+  "monitor reset",
+  "info threads",
+  "continue",
+  "print $x19 == 77",
+  "monitor info contexts",
+  "thread 1.1",
+  "run",
+  "thread 1.1",
+  "kill",
+  "run",
+], (output) =>
+  inOrder(
+    output,
+    /=> .*\teret/,
+    /\[New inferior 2\]/,
+    /=> .* <hyp_vectors\+1024>:/,
+    /Thread 3\.1 "vm 2 vcpu 0" hit Breakpoint 2/,
+    /the machine was reset/,
+    /1\.1 .*\(EL2\) +_start/,
+    /3\.1 .*\(not entered since the reset\)/,
+    /Thread 3\.1 "vm 2 vcpu 0" hit Breakpoint 2/,
+    /= 0$/m,
+    /3 +vm 2 +2 +0x/,
+    /hit Breakpoint 2/,
+    /\[Inferior 1 \(process 1\) killed\]/,
+    /hit Breakpoint 2/,
+  ));
+
+gdbTest("load, sections compared, ignore counts, commands of a breakpoint", [
+  "load",
+  "compare-sections",
+  "break report_exit",
+  "ignore 1 4",
+  String.raw`python gdb.breakpoints()[0].commands = 'printf "exit of %s\\n", vm->name'`,
+  "continue",
+  "info breakpoints",
+], (output) =>
+  inOrder(
+    output,
+    /Loading section \.text, .* lma 0x40200000/,
+    /Section \.text, .*: matched/,
+    /Section \.rodata, .*: matched/,
+    /hit Breakpoint 1, report_exit/,
+    /^exit of guest [AB]$/m,
+    /breakpoint already hit 5 times/,
   ));
 
 gdbTest("over HVC from a guest to EL2 and back", [

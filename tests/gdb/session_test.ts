@@ -318,6 +318,39 @@ Deno.test("a stop in a context that the debugger does not see is told of one tha
   await other.leave();
 });
 
+Deno.test("a second stop of a thread that was not resumed is told after gdb has resumed it", async () => {
+  const target = threeContexts(), client = await Client.attached(target);
+  const hit = async (context: number, text: string) => {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    target.listener!.stopped({ context, thread: 1, reason: { kind: "swbreak" }, text });
+    return await client.next();
+  };
+  client.packet("vCont;c:p1.-1");
+  // The first one is no surprise, whichever context it is in.
+  assert.equal(stop(await hit(3, "first")), "T05swbreak:;thread:p3.1;");
+  client.packet("vCont;c:p2.-1");
+  assert.equal(await hit(3, "second"), "T05library:;thread:p3.1;");
+  assert.equal(client.console, "first\n");
+  assert.equal(stop(await client.ask("vCont;c:p3.-1")), "T05swbreak:;thread:p3.1;");
+  assert.equal(client.console, "first\nsecond\n");
+  client.packet("vCont;c:p3.-1");
+  assert.equal(stop(await hit(3, "third")), "T05swbreak:;thread:p3.1;");
+  await client.leave();
+});
+
+Deno.test("a virtual machine that appears is an exec, or a hardware breakpoint that is nowhere", async () => {
+  for (
+    const [features, words] of [["exec-events+;", /^T05exec:2f636f6e7465787433\w+;/], ["", /^T05hwbreak:;/]] as const
+  ) {
+    const target = threeContexts(), client = await Client.attached(target, `${features}multiprocess+;hwbreak+`);
+    client.packet("vCont;c:p1.-1");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    target.listener!.stopped({ context: 3, thread: 1, reason: { kind: "appeared" } });
+    assert.match(stop(await client.next()), words);
+    await client.leave();
+  }
+});
+
 Deno.test("a break byte stops a running machine, and no other", async () => {
   const client = await Client.attached(threeContexts());
   client.send(Uint8Array.of(3));

@@ -66,6 +66,12 @@ const SILENT: ControlEvents = { stopped() {}, appeared() {}, gone() {}, output()
 const BESIDE_A_STEP = 500;
 const keyOf = ({ context, thread }: Place): string => `${context}.${thread}`;
 
+/** An instruction of a vCPU, and the vCPU's count of them. */
+interface Moment {
+  readonly pc: bigint;
+  readonly count: number;
+}
+
 export class DebugControl {
   readonly area: DebugArea;
   readonly worlds: Worlds;
@@ -91,7 +97,9 @@ export class DebugControl {
   /** All-stop: threads that no action names although their context has others that are named. */
   #left: ((place: Place) => boolean) | undefined;
   /** By vCPU: the instruction, and the vCPU's count of them, before which a watched access stopped it. */
-  readonly #watchedAt = new Map<number, { readonly pc: bigint; readonly count: number }>();
+  readonly #watchedAt = new Map<number, Moment>();
+  /** The same for breakpoints: a debugger that goes on with another context does not step over this one's. */
+  readonly #brokenAt = new Map<number, Moment>();
   #lastCpu = 0;
 
   constructor(readonly machine: Machine) {
@@ -178,19 +186,29 @@ export class DebugControl {
   /** A marked instruction is about to be executed. */
   #marked(base: number, record: number): number {
     const { scheduler, code, vcpus } = this.machine, vcpu = vcpus[(base - HOST_MAP.vcpus.base) / VCPU_BLOCK.size]!;
+    if (this.#stoppedHere(this.#brokenAt, vcpu)) return code.handlerOf(record);
     const point = this.#pending === undefined ? this.breakpoints.hit(vcpu) : undefined;
     if (point === undefined) return code.handlerOf(record);
+    this.#brokenAt.set(vcpu.index, this.#moment(vcpu));
     this.#request(vcpu, { kind: point.kind === "software" ? "swbreak" : "hwbreak" });
     scheduler.leaveBefore(vcpu);
     return LEAVE;
   }
+  #moment({ state }: Vcpu): Moment {
+    const { scheduler } = this.machine;
+    return { pc: state.pc, count: state.retired + scheduler.retired() - scheduler.state.retired };
+  }
+  /** It stopped there already, so it passes now; the next time the same instruction is executed the count is another. */
+  #stoppedHere(before: ReadonlyMap<number, Moment>, vcpu: Vcpu): boolean {
+    const last = before.get(vcpu.index);
+    if (last?.pc !== vcpu.state.pc) return false;
+    return last.count === this.#moment(vcpu).count;
+  }
   #watched(cpu: number, reason: StopReason): boolean {
-    const { scheduler, vcpus } = this.machine, vcpu = vcpus[cpu]!, { pc } = vcpu.state;
-    const count = vcpu.state.retired + scheduler.retired() - scheduler.state.retired, before = this.#watchedAt.get(cpu);
-    // It stopped there already, so it passes now; the next time the same instruction is executed the count is another.
-    if (before?.pc === pc && before.count === count) return false;
+    const { scheduler, vcpus } = this.machine, vcpu = vcpus[cpu]!;
+    if (this.#stoppedHere(this.#watchedAt, vcpu)) return false;
     if (this.#pending === undefined) {
-      this.#watchedAt.set(cpu, { pc, count });
+      this.#watchedAt.set(cpu, this.#moment(vcpu));
       this.#before = true;
       this.#request(vcpu, reason);
     }
@@ -270,6 +288,7 @@ export class DebugControl {
     this.#before = false;
     this.stepper.cancel();
     this.#watchedAt.clear();
+    this.#brokenAt.clear();
     this.#stopped.clear();
     this.#left = undefined;
     this.machine.scheduler.held = 0;
@@ -329,6 +348,7 @@ export class DebugControl {
     this.#stopped.clear();
     this.#left = undefined;
     this.#watchedAt.clear();
+    this.#brokenAt.clear();
     this.machine.scheduler.held = 0;
     this.#apply();
     this.worlds.dropAwaited();
