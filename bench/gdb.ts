@@ -12,8 +12,9 @@ const LATIN1 = new TextDecoder("latin1");
 
 /** A plain remote protocol client without acknowledgements. */
 class Client {
-  /** What has come, up to `#filled`; the first `#searched` bytes hold no end of a packet. */
+  /** What has come and was not taken; the first bytes, up to `#searched`, hold no end of a packet. */
   readonly #buffer = new Uint8Array(1 << 21);
+  #taken = 0;
   #filled = 0;
   #searched = 0;
   private constructor(readonly connection: Deno.TcpConn) {}
@@ -38,16 +39,17 @@ class Client {
     packet.set(new TextEncoder().encode(`#${sum.toString(16).padStart(2, "0")}`), body.length + 1);
     for (let at = 0; at < packet.length;) at += await this.connection.write(packet.subarray(at));
   }
-  /** The next packet's contents, not shorter than `least`; acknowledgements and console output are passed over. */
+  /** The next packet's contents, not shorter than `least`, until the next call; console output is passed over. */
   async receive(least = 0): Promise<Uint8Array> {
+    this.#buffer.copyWithin(0, this.#taken, this.#filled);
+    this.#filled -= this.#taken;
+    this.#taken = this.#searched = 0;
     for (;;) {
-      const end = this.#buffer.subarray(0, this.#filled).indexOf(0x23, Math.max(this.#searched, least));
+      const from = Math.max(this.#searched, this.#taken + least);
+      const end = this.#buffer.subarray(0, this.#filled).indexOf(0x23, from);
       if (end >= 0 && this.#filled >= end + 3) {
-        const start = this.#buffer.indexOf(0x24);
-        const packet = this.#buffer.slice(start + 1, end);
-        this.#buffer.copyWithin(0, end + 3, this.#filled);
-        this.#filled -= end + 3;
-        this.#searched = 0;
+        const start = this.#buffer.indexOf(0x24, this.#taken), packet = this.#buffer.subarray(start + 1, end);
+        this.#taken = this.#searched = end + 3;
         if (packet[0] !== 0x4f || packet[1] === 0x4b) return packet;
         continue;
       }
@@ -122,10 +124,12 @@ export async function measureStub(machine: Machine, board: readonly string[], im
     writesBytes = await client.ask(`X${RAM.toString(16)},0:`) === "OK";
   const roomFor = (bytes: boolean) => Math.min(Math.floor((packetBytes - 64) / (bytes ? 1 : 2)), 1 << 17) & ~7;
   const mebibytes = async (chunk: number, once: (at: string, size: string) => Promise<unknown>) => {
+    const move = async (bytes: number) => {
+      for (let at = 0; at < bytes; at += chunk) await once((RAM + 0x100_0000 + at).toString(16), chunk.toString(16));
+    };
+    await move(MEASURE_BYTES / 2);
     const start = performance.now();
-    for (let at = 0; at < MEASURE_BYTES; at += chunk) {
-      await once((RAM + 0x100_0000 + at).toString(16), chunk.toString(16));
-    }
+    await move(MEASURE_BYTES);
     return MEASURE_BYTES / 2 ** 20 / ((performance.now() - start) / 1000);
   };
   const readChunk = roomFor(readsBytes), writeChunk = roomFor(writesBytes);
