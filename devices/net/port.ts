@@ -15,7 +15,9 @@ export const LINK = { UP: 1, OPERATOR: 2 } as const;
  * A guest that sends one frame after another makes the daemon look no more often than this, while it runs: waking a thread
  * costs more than a frame. The first frame after a pause is told of at once.
  */
-const BELL_MS = 0.15;
+const BELL_MS = 0.5;
+/** So much is not left lying: a part of the ring, so that both threads work at once. */
+const BELL_BYTES = RING_BYTES / 4;
 const CONTROL_BYTES = 128;
 /** What each side writes lies in cache lines of its own. */
 const WORD = { offloads: 0, sentDropped: 1, machineWants: 2, hostWants: 16 } as const;
@@ -154,8 +156,9 @@ export class PortBackend implements NetBackend {
   }
   flushSent(): void {
     this.#untold = true;
+    const { machineWantsRoom, toHost } = this.options.port;
     // A guest that waits for room sends no more that would ring.
-    if (this.options.port.machineWantsRoom) this.flushLate();
+    if (machineWantsRoom || toHost.usedBytes >= BELL_BYTES) this.flushLate();
     else this.poll();
   }
   poll(): void {
