@@ -99,6 +99,115 @@ Deno.test({
     }),
 });
 
+/** Images of the same content and of many shapes, by their options for qemu-img; some stand on others. */
+const SHAPES: Record<string, readonly string[]> = {
+  raw: ["convert", "-O", "raw", "base"],
+  version2: ["convert", "-O", "qcow2", "-o", "compat=0.10", "base"],
+  smallest: ["convert", "-O", "qcow2", "-o", "cluster_size=512", "base"],
+  largest: ["convert", "-O", "qcow2", "-o", "cluster_size=2M", "base"],
+  compressed: ["convert", "-c", "-O", "qcow2", "-o", "compression_type=zstd", "base"],
+  middle: ["create", "-f", "qcow2", "-o", "compat=0.10", "-b", "base", "-F", "raw"],
+  top: ["create", "-f", "qcow2", "-b", "middle", "-F", "qcow2"],
+};
+
+Deno.test({
+  name: "qcow2 images of every shape that Linux wrote to are sound to QEMU, and equal to a raw one",
+  ignore,
+  fn: () =>
+    inDirectory(async (directory) => {
+      const base = new Uint8Array(16 * 2 ** 20).fill(0x55, 2 ** 20, 9 * 2 ** 20);
+      for (let at = 0; at < base.length; at += 3 * 65536) crypto.getRandomValues(base.subarray(at, at + 65536));
+      await Deno.writeFile(`${directory}/base`, base);
+      const path = (word: string) => word === "base" || word in SHAPES ? `${directory}/${word}` : word;
+      for (const [name, args] of Object.entries(SHAPES)) {
+        await runTool("qemu-img", [...args.map((word) => word === "raw" ? word : path(word)), path(name)]);
+      }
+      // The middle one stays as it is.
+      const written = Object.keys(SHAPES).filter((name) => name !== "middle");
+      const guest = await new Guest(
+        VITRINE,
+        files!,
+        written.flatMap((name) => ["-drive", `file=${path(name)},serial=${name},discard=unmap`]),
+      ).ready();
+      assert.equal(await guest.run("ls /sys/block | wc -l"), `${written.length}\n`);
+      await guest.run(
+        "dd if=/dev/urandom of=/tmp/data bs=64k count=20 2>/dev/null; for i in 1 2 4 6 9; do " +
+          "for d in /dev/vd?; do dd if=/tmp/data of=$d bs=512 skip=$((i*97)) seek=$((i*i*331)) count=$((i*29)) " +
+          "conv=notrunc,fsync 2>/dev/null; dd if=/tmp/data of=$d bs=64k skip=$i seek=$((i*23)) count=3 conv=notrunc " +
+          "2>/dev/null; done; done; for d in /dev/vd?; do blkdiscard -z -o 5242880 -l 3145728 $d || " +
+          "dd if=/dev/zero of=$d bs=1M seek=5 count=3 conv=notrunc 2>/dev/null; done; sync",
+      );
+      await guest.off();
+      for (const name of written) {
+        if (name !== "raw") {
+          assert.match((await runTool("qemu-img", ["check", path(name)])).output, /No errors were found/);
+        }
+        await runTool("qemu-img", ["compare", path("raw"), path(name)]);
+      }
+      assert.notDeepEqual(await Deno.readFile(path("raw")), base);
+      assert.deepEqual(await Deno.readFile(path("base")), base);
+    }),
+});
+
+Deno.test({
+  name: "servers that are killed while Linux writes, and come back, lose nothing that was flushed",
+  ignore: ignore || !await hasTools("nbdkit", "qemu-nbd"),
+  fn: () =>
+    inDirectory(async (directory) => {
+      const images = [`${directory}/one`, `${directory}/two`], sockets = images.map((image) => `${image}.socket`);
+      for (const image of images) await emptyExt4(image, 64);
+      const start = async () => {
+        for (const socket of sockets) await Deno.remove(socket).catch(() => {});
+        const options = { stdin: "null", stdout: "null", stderr: "null" } as const;
+        const servers = [
+          new Deno.Command("qemu-nbd", { args: ["-f", "raw", "-t", "-k", sockets[0]!, images[0]!], ...options })
+            .spawn(),
+          new Deno.Command("nbdkit", { args: ["-f", "-U", sockets[1]!, "file", images[1]!], ...options }).spawn(),
+        ];
+        for (const socket of sockets) {
+          while (!await Deno.stat(socket).then(() => true, () => false)) {
+            await new Promise((resolve) => setTimeout(resolve, 50));
+          }
+        }
+        return servers;
+      };
+      const kill = async (servers: readonly Deno.ChildProcess[]) => {
+        for (const server of servers) server.kill("SIGKILL");
+        await Promise.all(servers.map((server) => server.status));
+      };
+      let servers = await start();
+      try {
+        // Linux counts the disks from the last one.
+        const guest = await new Guest(VITRINE, files!, [
+          ...["-drive", `file=nbd:unix:${sockets[1]},file.reconnect-delay=120`],
+          ...["-drive", `file=nbd:unix:${sockets[0]},file.reconnect-delay=120`],
+        ]).ready();
+        await guest.run("mkdir /one /two && mount -t ext4 /dev/vda /one && mount -t ext4 /dev/vdb /two");
+        const writing = guest.run(
+          "for i in $(seq 1 24); do for d in one two; do dd if=/dev/urandom of=/$d/f$i bs=50k count=$((i%7+1)) " +
+            'conv=fsync 2>/dev/null; set -- $(sha256sum /$d/f$i); echo "=$d f$i $1="; done; done; umount /one /two',
+        );
+        let over = false;
+        writing.then(() => over = true, () => over = true);
+        for (const moment of ["=one f4 ", "=two f9 ", "=one f15 "]) {
+          while (!over && !guest.output.includes(moment)) await new Promise((resolve) => setTimeout(resolve, 20));
+          await kill(servers);
+          servers = await start();
+        }
+        const said = await writing;
+        await guest.off();
+        const flushed = [...said.matchAll(/^=(one|two) (f\d+) ([0-9a-f]{64})=/gm)];
+        assert.equal(flushed.length, 48);
+        for (const image of images) await runTool("e2fsck", ["-fn", image]);
+        for (const [, image, name, hash] of flushed) {
+          assert.equal(await hashInImage(`${directory}/${image}`, name!), hash);
+        }
+      } finally {
+        await kill(servers);
+      }
+    }),
+});
+
 for (const format of ["raw", "qcow2"]) {
   Deno.test({
     name: `what was flushed survives SIGKILL while the guest goes on writing: ${format}`,
