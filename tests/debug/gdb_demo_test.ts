@@ -337,3 +337,35 @@ Deno.test({
     }
   },
 });
+
+/** The block behind a mark in README.md. */
+async function readmeBlock(mark: string): Promise<string[]> {
+  const readme = await Deno.readTextFile(new URL("../../README.md", import.meta.url));
+  const block = readme.split(`<!-- ${mark} -->\n\`\`\`\n`)[1]?.split("\n```")[0];
+  assert(block !== undefined, `README.md has a block behind ${mark}`);
+  return block.split("\n");
+}
+
+Deno.test({
+  name: "gdb: the session in README.md",
+  ignore,
+  fn: async () => {
+    const lines = await readmeBlock("session"), prompt = "(gdb) ";
+    const commands = lines.filter((line) => line.startsWith(prompt)).map((line) => line.slice(prompt.length));
+    const expected = lines.filter((line) => !line.startsWith(prompt));
+    const debuggee = await Debuggee.start(DEMO);
+    try {
+      const output = await debuggee.gdb(...commands.filter((command) => !command.startsWith("target ")));
+      const squeezed = (text: string) => text.replace(/[ \t]+/g, " ");
+      let rest = squeezed(output);
+      for (const line of expected) {
+        const at = rest.indexOf(squeezed(line));
+        assert(at >= 0, `"${line}" does not follow in:\n${output}`);
+        rest = rest.slice(at);
+      }
+      for (const line of await readmeBlock("gdbinit")) assert.match(line, /^(set|directory|target) /);
+    } finally {
+      await debuggee.end();
+    }
+  },
+});
