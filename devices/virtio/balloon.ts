@@ -96,6 +96,12 @@ export class VirtioBalloon implements VirtioDevice {
     return true;
   }
 
+  /** Linux makes its first statistics available, and says so, before it is ready. */
+  started(): void {
+    if (this.#transport.has(F.STATS_VQ)) this.#hear(this.#transport.queues[STATS]!);
+    this.#work();
+  }
+
   notified(queue: Virtqueue): void {
     if (queue.index === STATS && this.#transport.has(F.STATS_VQ)) this.#hear(queue);
     else this.#work();

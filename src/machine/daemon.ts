@@ -143,7 +143,7 @@ export async function runMachine(config: MachineConfig, options: DaemonOptions =
       outcome.fail,
     );
     const ready = Promise.withResolvers<boolean>();
-    const serving = serveDebugger(config, images, channel, networks, ready.promise, notice, outcome.fail);
+    const serving = serveDebugger(config, images, channel, networks, ports, ready.promise, notice, outcome.fail);
     worker.postMessage(
       startMessage(withExports(logSetup, started.nbd.map(({ found }) => found)), memory, images, netPorts, started),
       transferable(images),

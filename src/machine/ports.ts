@@ -142,9 +142,13 @@ export class Ports {
     await Promise.all(this.#ends.map((end) => end.drain()));
   }
 
-  /** One line for each server and each way to a guest's sockets, for the monitor. */
+  /** One line for each server, for the monitor. */
   info(): string[] {
-    return [...this.#links, ...this.#vsocks].map(({ name, state }) => `${name}: ${state}`);
+    return this.#links.map(({ name, state }) => `${name}: ${state}`);
+  }
+  /** One line for each way to a guest's sockets. */
+  vsockInfo(): string[] {
+    return this.#vsocks.map(({ name, state }) => `${name}: ${state}`);
   }
 
   close(): void {

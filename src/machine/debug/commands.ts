@@ -22,6 +22,7 @@ import {
   networkText,
   virtioText,
 } from "./commands/devices.ts";
+import { balloonText } from "./commands/balloon.ts";
 import { gicText, timersText, tlbText, treeText } from "./commands/machine.ts";
 import { decodeText, registersText } from "./commands/registers.ts";
 import { type CommandPlace, type CommandRow, number, type OsTableRow, refuse, tabulate } from "./commands/row.ts";
@@ -109,6 +110,12 @@ export const COMMANDS: readonly CommandRow[] = [
     args: "",
     help: "network devices, and whether their links are up",
     run: ({ control }) => networkText(control),
+  },
+  {
+    name: "info balloon",
+    args: "",
+    help: "how much memory the guest has, and what it says of it",
+    run: ({ control }) => balloonText(control),
   },
   { name: "walk", args: "[CONTEXT] VA", help: "the translation of an address, descriptor by descriptor", run: walk },
   {

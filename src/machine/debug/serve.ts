@@ -8,6 +8,7 @@ import { type Channel, REQUEST } from "../channel.ts";
 import { featuresLeftOut, type MachineConfig, type MachineImages, type SymbolFile } from "../config.ts";
 import { DEMO_SYMBOLS } from "../images.ts";
 import type { Networks } from "../network.ts";
+import type { Ports } from "../ports.ts";
 import { COMMAND_RING, LOOKING, REPLY_RING } from "./area.ts";
 import { hostCommands } from "./host_commands.ts";
 import { DaemonPort } from "./port.ts";
@@ -44,6 +45,7 @@ export async function serveDebugger(
   images: MachineImages,
   channel: Channel,
   networks: Networks,
+  ports: Ports,
   ready: Promise<boolean>,
   notice: (line: string) => void,
   failed: (error: unknown) => void,
@@ -66,7 +68,7 @@ export async function serveDebugger(
       without: featuresLeftOut(config.cpu),
     }),
     port,
-    hostCommands: hostCommands(config, networks, port),
+    hostCommands: hostCommands(config, networks, ports, port),
     symbols: new SymbolFiles(symbolFiles(config, images)),
     spin: () => port.spin(),
   });
