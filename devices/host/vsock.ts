@@ -29,6 +29,8 @@ export const MOST_CONNECTIONS = 1024;
 const CROWD = 64;
 /** Ports that connections from the host have: those above are no programs'. */
 const FIRST_HOST_PORT = 2 ** 30;
+/** Room that is left for answers. */
+const ANSWERS_BYTES = 65536;
 /** How long a program may take to say what it wants, and the longest way to say it. */
 const GREETING_MS = 10_000, GREETING_BYTES = "CONNECT 4294967295\n".length;
 /** A program whose backlog is full is tried again for as long as a guest waits. */
@@ -158,9 +160,10 @@ export class VsockEnd implements VsockSwitch {
   #hasRoom(bytes: number): boolean {
     return this.options.port.toGuest.hasRoom(bytes);
   }
-  /** Room for any packet. Answers need less, so that they find some behind it. */
+  /** Room for any packet, and behind it for many answers: what the guest sends is to be held up by its own storms alone. */
   get #hasMuchRoom(): boolean {
-    return this.#hasRoom(LONGEST_TO_GUEST + SHORTEST_TO_GUEST);
+    const { longestBytes } = this.options.port.toGuest;
+    return this.#hasRoom(Math.min(LONGEST_TO_GUEST + ANSWERS_BYTES, longestBytes));
   }
 
   #take(record: Uint8Array): void {

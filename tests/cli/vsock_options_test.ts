@@ -33,6 +33,7 @@ const MISTAKES: [string, RegExp][] = [
   [`${VSOCK}=three,uds=x`, /guest-cid: "three"/],
   [`${VSOCK}=3,uds=x ${VSOCK}=3,uds=y`, /two vhost-vsock-devices have 3/],
   [`${VSOCK}=3,uds=x ${VSOCK}=4,uds=x`, /two vhost-vsock-devices have x/],
+  [Array.from({ length: 9 }, (_, n) => `${VSOCK}=${n + 3},uds=x${n}`).join(" "), /8 vhost-vsock-devices at most/],
   ["-device virtio-balloon-device -device virtio-balloon-device", /one virtio-balloon-device at most/],
   ["-device virtio-balloon-device,deflate-on-oom=maybe", /"maybe"/],
 ];

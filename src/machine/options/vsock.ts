@@ -29,12 +29,18 @@ export const balloonDevice = (given: Given<typeof BALLOON_FIELDS>) =>
     reportsFreePages: given["free-page-reporting"] ?? false,
   }) as const;
 
+/** The input log has numbers for so many. Linux uses one. */
+const MOST_VSOCKS = 8;
+
 /** There is one balloon, and sockets are not shared. */
 export function checkSingle(virtio: readonly VirtioConfig[]): void {
   if (virtio.filter(({ kind }) => kind === "balloon").length > 1) {
     throw new UsageError("option -device: there is one virtio-balloon-device at most");
   }
   const vsocks = virtio.filter((device) => device.kind === "vsock");
+  if (vsocks.length > MOST_VSOCKS) {
+    throw new UsageError(`option -device: there are ${MOST_VSOCKS} vhost-vsock-devices at most`);
+  }
   for (const key of ["guestCid", "path"] as const) {
     const twice = vsocks.find((one, n) => vsocks.findIndex((other) => other[key] === one[key]) < n);
     if (twice !== undefined) throw new UsageError(`option -device: two vhost-vsock-devices have ${twice[key]}`);
