@@ -359,6 +359,31 @@ Deno.test("whoever does not say what is expected is not connected", () =>
     assert.equal(guest.heard[0]!.guestPort, 7);
   }));
 
+Deno.test("a program that goes away in the middle resets the connection, and only that", () =>
+  withGuest(async (guest, keep) => {
+    const listener = keep(listen(guest, 7));
+    let accepted = listener.accept();
+    await guest.connect(7, 1);
+    const stays = keep(await accepted);
+    accepted = listener.accept();
+    await guest.connect(7, 2);
+    const goes = keep(await accepted);
+    assert.match(guest.end.state, /^CID 5, 2 connections of 2, /);
+    guest.send({ op: OP.RW, hostPort: 7, guestPort: 2, data: new Uint8Array(60_000) });
+    guest.turn();
+    goes.close();
+    guest.offer(20);
+    // What was not read is lost; whether the reader or the writer sees it first, the guest hears of it.
+    await guest.until(() => {
+      if (guest.unsent === 0) guest.send({ op: OP.RW, hostPort: 7, guestPort: 2, data: bytes("x") });
+      return guest.heard.some(({ op }) => op === OP.RST);
+    });
+    assert.ok(guest.heard.every(({ guestPort }) => guestPort === 2));
+    assert.equal(guest.end.openConnections, 1);
+    guest.send({ op: OP.RW, hostPort: 7, guestPort: 1, data: bytes("still here") });
+    assert.equal(text(await read(guest, stays, 10)), "still here");
+  }));
+
 Deno.test("there is a limit to connections", () =>
   withGuest(async (guest, keep) => {
     const listener = keep(listen(guest, 7)), conns: Deno.Conn[] = [];
