@@ -4,7 +4,9 @@
 
 import fs from "node:fs";
 import { HostError, reason } from "../../src/base/errors.ts";
-import { type FileLibc, fileLibc, lockAsQemu } from "./image_lock.ts";
+import { type FileLibc, fileLibc, PieceVector } from "./image_libc.ts";
+import { lengthOf } from "./pieces.ts";
+import { lockAsQemu } from "./image_lock.ts";
 
 /** Pieces are gathered up to this size, since one larger call is faster than several small ones. */
 const GATHER_BYTES = 2 ** 20;
@@ -19,6 +21,7 @@ export class ImageFile {
   #size: number;
   #closed = false;
   #gathered: Uint8Array | null = null;
+  readonly #vector: PieceVector | null;
 
   private constructor(
     readonly path: string,
@@ -29,6 +32,7 @@ export class ImageFile {
     this.#fd = held.fd;
     this.#lock = held.lock;
     this.#libc = held.libc;
+    this.#vector = held.libc === null ? null : new PieceVector(held.libc.symbols);
     this.#size = size;
   }
 
@@ -109,6 +113,8 @@ export class ImageFile {
   /** As readAt, into pieces that follow each other. */
   readPieces(offset: number, pieces: readonly Uint8Array[]): void {
     if (pieces.length === 1) return this.readAt(offset, pieces[0]!);
+    // The end of the file, and what goes wrong, are for the other way.
+    if (this.#vector?.move("preadv", this.#fd, offset, pieces)) return;
     this.#groups(pieces, (group, bytes, before) => {
       if (group.length === 1) return this.readAt(offset + before, group[0]!);
       const all = this.#buffer(bytes);
@@ -124,6 +130,10 @@ export class ImageFile {
   /** As writeAt, from pieces that follow each other. */
   writePieces(offset: number, pieces: readonly Uint8Array[]): void {
     if (pieces.length === 1) return this.writeAt(offset, pieces[0]!);
+    if (this.#vector?.move("pwritev", this.#fd, offset, pieces)) {
+      this.#size = Math.max(this.#size, offset + lengthOf(pieces));
+      return;
+    }
     this.#groups(pieces, (group, bytes, before) => {
       if (group.length === 1) return this.writeAt(offset + before, group[0]!);
       const all = this.#buffer(bytes);

@@ -3,25 +3,7 @@
 // file; a lock on the first says "I use it", one on the second "nobody else may". Locks are shared and belong to the open
 // file; whoever takes them looks afterwards at what others have, so that of two at once at most one succeeds.
 
-import { HostError } from "../../src/base/errors.ts";
-import { loadSymbols } from "./libc.ts";
-
-/** What Deno does not do with files. */
-const SYMBOLS = {
-  fcntl: { parameters: ["i32", "i32", "buffer"], result: "i32" },
-  fallocate: { parameters: ["i32", "i32", "i64", "i64"], result: "i32" },
-} as const;
-export type FileLibc = Deno.DynamicLibrary<typeof SYMBOLS>;
-
-/** The host's C library, where it can be had. */
-export function fileLibc(): FileLibc | null {
-  try {
-    return loadSymbols("cannot lock images", SYMBOLS);
-  } catch (error) {
-    if (error instanceof HostError) return null;
-    throw error;
-  }
-}
+import type { FileLibc } from "./image_libc.ts";
 
 const USED_BYTE = 100, DENIED_BYTE = 200;
 /** Permissions by their numbers: bits of QEMU's BLK_PERM. */

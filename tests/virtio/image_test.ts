@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { ImageBackend } from "../../devices/host/image.ts";
 import { openImage } from "../../devices/host/image_open.ts";
-import { hasTools, inDirectory, runTool } from "./tools.ts";
+import { seededRandom } from "../../src/base/random.ts";
+import { Dice, hasTools, inDirectory, runTool } from "./tools.ts";
 
 const open = (path: string, more: Partial<Parameters<typeof openImage>[0]> = {}) =>
   openImage({ path, format: null, readOnly: false, snapshot: false, unsafe: false, ...more });
@@ -26,6 +27,42 @@ Deno.test("a raw image's last sector is completed, and offsets have more than 32
       assert.ok(back.every((piece) => piece.every((byte) => byte === offset % 251)));
     }
     large.close();
+  }));
+
+Deno.test("scattered pieces of guest memory are read and written in order, past the end of the file too", () =>
+  inDirectory(async (directory) => {
+    const path = `${directory}/image`, dice = new Dice(seededRandom(12)), size = 2 ** 20;
+    const memory = new Uint8Array(new SharedArrayBuffer(4 * 2 ** 20)), model = new Uint8Array(size);
+    await Deno.writeFile(path, crypto.getRandomValues(model.subarray(0, 65536)));
+    await Deno.truncate(path, size - 200);
+    const image = open(path, { format: "raw" });
+    for (let round = 0; round < 200; round++) {
+      const count = dice.pick(1, 2, 3, 100, 1024, 1500), pieces: Uint8Array[] = [];
+      // No two of them overlap, and none follows the one before.
+      const place = memory.length / count;
+      for (let n = 0; n < count; n++) {
+        const at = Math.floor(((n * 7919) % count) * place), most = Math.min(place, size / count) - 1;
+        pieces.push(memory.subarray(at, at + 1 + dice.below(most)));
+      }
+      const bytes = pieces.reduce((sum, { length }) => sum + length, 0),
+        offset = dice.pick(0, dice.below(size - bytes), size - bytes);
+      if (dice.below(2) === 0) {
+        for (const piece of pieces) piece.set(crypto.getRandomValues(new Uint8Array(Math.min(piece.length, 9))));
+        image.write(offset, pieces);
+        let at = offset;
+        for (const piece of pieces) {
+          model.set(piece, at);
+          at += piece.length;
+        }
+      } else {
+        image.read(offset, pieces);
+        let at = offset;
+        for (const piece of pieces) assert.deepEqual(piece.slice(), model.subarray(at, at += piece.length));
+      }
+    }
+    image.close();
+    const file = await Deno.readFile(path);
+    assert.deepEqual(file, model.subarray(0, file.length));
   }));
 
 Deno.test("a guest cannot turn a raw image whose format was found out into another", () =>
