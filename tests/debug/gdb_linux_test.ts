@@ -48,30 +48,44 @@ function inOrder(text: string, ...patterns: readonly RegExp[]): void {
   }
 }
 
-for (const cpu of ["cortex-a57", "cortex-a76"]) {
+/** What the kernel is: at EL1 under its own EL2, at EL2, or without EL2; and what gdb sees of it. */
+const KERNELS = [
+  { cpu: "cortex-a57", level: 1, context: "hypervisor", options: [] },
+  { cpu: "cortex-a76", level: 2, context: "hypervisor", options: [] },
+  { cpu: "cortex-a72", level: 1, context: "machine", options: ["-M", "virt,gic-version=3,virtualization=off"] },
+] as const;
+for (const { cpu, level, context, options } of KERNELS) {
   Deno.test({
-    name: `gdb: attached to a running kernel on ${cpu}, a breakpoint, current, detached; the kernel goes on`,
+    name:
+      `gdb: attached to a running kernel on ${cpu}, ${context}, a breakpoint, current, detached; the kernel goes on`,
     ignore: !gdb || files === null,
     fn: async () => {
       const script = `
 echo 0 > /proc/sys/kernel/kptr_restrict
 grep -E " do_sys_openat2$" /proc/kallsyms
 echo =ready
-i=0; while [ $i -lt 1000 ]; do cat /proc/version > /dev/null; i=$((i+1)); [ -e /proc/1/root/done ] && break; done
+until [ -e /done ]; do cat /proc/version > /dev/null; done &
+read line
+touch /done
+wait
 echo =end`;
-      const debuggee = await boot(script, "-cpu", cpu);
+      const debuggee = await boot(script, "-cpu", cpu, ...options);
       try {
         await debuggee.run.until("=ready", LIMIT_MS);
         const address = /([0-9a-f]{16}) t do_sys_openat2/.exec(debuggee.run.output)?.[1];
         assert(address !== undefined, debuggee.run.output);
         const output = await debuggee.gdb(
-          `hbreak *0x${address}`,
+          // The stub evaluates it: the name begins with /proc/ve, so that it is cat which opens it.
+          `hbreak *0x${address} if *(unsigned long*)$x1 == 0x65762f636f72702f`,
           "continue",
-          "info registers pc",
+          "info threads",
+          "info registers CurrentEL",
           "x/s $x1",
-          // current, whose first word is the task's flags.
+          // current, which has its name in it.
           "print/x (unsigned long)$SP_EL0 >> 48",
-          "x/2gx $SP_EL0",
+          "find /1 $SP_EL0, +0x2000, 'c', 'a', 't', (char)0",
+          // EL2's vector, which EL1's tables do not map.
+          ...(level === 1 && context === "hypervisor" ? ["x/i $VBAR_EL2 + 0x600"] : []),
           "stepi",
           "stepi",
           `print (unsigned long)$pc - 0x${address}`,
@@ -83,14 +97,18 @@ echo =end`;
         inOrder(
           output,
           new RegExp(`Breakpoint 1, 0x${address}`),
-          /:\s+"\//,
+          new RegExp(`1 +Thread 1\\.1 "${context} vcpu 0" \\(EL${level}\\)`),
+          new RegExp(`CurrentEL +0x\\w+ +\\[ EL=${level} \\]`),
+          /:\s+"\/proc\/version"/,
           /= 0xffff$/m,
-          /0xffff[0-9a-f]+:\s+0x/,
-          /\$2 = [48]$/m,
+          /1 pattern found/,
+          ...(level === 1 && context === "hypervisor" ? [/0x[0-9a-f]+:\s+[a-z]+/] : []),
+          /\$\d+ = [48]$/m,
           /Breakpoint 1, /,
-          /1 +hypervisor/,
+          new RegExp(`1 +${context}`),
           /\[Inferior 1 \(process 1\) detached\]/,
         );
+        await debuggee.run.type("\n");
         await debuggee.run.until("=end", LIMIT_MS);
         assert.equal(await debuggee.run.end(LIMIT_MS), 0);
       } finally {
@@ -98,7 +116,9 @@ echo =end`;
       }
     },
   });
+}
 
+for (const { cpu, vhe } of [{ cpu: "cortex-a57", vhe: false }, { cpu: "cortex-a76", vhe: true }]) {
   Deno.test({
     name: `gdb: a virtual machine of KVM on ${cpu}: caught, stepped through its exits, gone`,
     ignore: !gdb || files === null,
@@ -120,6 +140,16 @@ echo =end`;
           "info registers pc",
           "info threads",
           "monitor walk 2 0x40000000",
+          "info registers SCTLR_EL1",
+          // A host at EL1 calls EL2: stopped there, its own code is to be seen, which EL2's tables do not map.
+          ...(vhe ? [] : [
+            "thread 1.1",
+            "monitor catch exception 2 hvc",
+            "continue",
+            "info registers CurrentEL",
+            "x/i $ELR_EL2 - 4",
+            "monitor catch delete",
+          ]),
           "monitor catch enter",
           "continue",
           "continue",
@@ -137,6 +167,8 @@ echo =end`;
           /1\.1 .*\(runs vm 1\)/,
           /stage 1 is off/,
           /is IPA 0x40000000, PA 0x[0-9a-f]+: memory/,
+          /SCTLR_EL1 +0x\w+ +\[ .*\]/,
+          ...(vhe ? [] : [/exception to EL2: HVC.* from EL1/, /EL=2/, /0xffff\w+:\s+hvc\t#0x/]),
           /vm 1 vcpu 0: entered at EL1/,
         );
         assert.equal(await debuggee.run.end(LIMIT_MS), 0);
