@@ -22,6 +22,8 @@ export interface TcpOwner {
   readonly drained: boolean;
   nowMs(): number;
   random32(): number;
+  /** `timeout` is to be called then, or before. */
+  due(ms: number): void;
   /** The connection has something to send, or its state changed outside of a call from the network. */
   ready(connection: TcpConnection): void;
   ended(connection: TcpConnection): void;
