@@ -200,7 +200,9 @@ export class TcpConnection {
     this.#received = (this.#received + taken) >>> 0;
     if (taken < fresh.length || distance(this.#received, this.#acknowledged) >= 2 * OUR_MSS) {
       this.#mustAcknowledge = true;
-    } else if (this.#acknowledgeMs === Infinity) this.#acknowledgeMs = this.owner.nowMs() + ACKNOWLEDGE_MS;
+    } else if (this.#acknowledgeMs === Infinity) {
+      this.owner.due(this.#acknowledgeMs = this.owner.nowMs() + ACKNOWLEDGE_MS);
+    }
     if (fin && taken === fresh.length) {
       this.#received = (this.#received + 1) >>> 0;
       this.#guestEnded = true;
@@ -346,7 +348,7 @@ export class TcpConnection {
 
   #startTimer(): void {
     const ms = Math.min(FIRST_TIMEOUT_MS * 2 ** Math.min(this.#timeouts, 10), LONGEST_TIMEOUT_MS);
-    this.#resendMs = this.owner.nowMs() + ms;
+    this.owner.due(this.#resendMs = this.owner.nowMs() + ms);
   }
   #stopTimer(): void {
     this.#resendMs = Infinity;

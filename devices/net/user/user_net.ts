@@ -31,6 +31,8 @@ export class UserNet implements TcpOwner {
   #connectionCount = 0;
   /** Connections that may have something to send. */
   readonly #ready = new Set<TcpConnection>();
+  /** No connection wants to be called before; some may have changed their mind. */
+  #dueMs = Infinity;
   #nextPort = FIRST_PORT;
 
   constructor(readonly config: UserNetConfig, private readonly around: Surroundings) {
@@ -93,17 +95,20 @@ export class UserNet implements TcpOwner {
     return this.#ready.size > 0;
   }
 
-  /** When `tick` is to be called; Infinity for never. */
+  due(ms: number): void {
+    if (ms < this.#dueMs) this.#dueMs = ms;
+  }
+  /** When `tick` is to be called at the latest; Infinity for never. */
   get deadlineMs(): number {
-    let at = this.#udp.deadlineMs;
-    for (const list of this.#connections.values()) for (const { deadlineMs } of list) at = Math.min(at, deadlineMs);
-    return at;
+    return Math.min(this.#dueMs, this.#udp.deadlineMs);
   }
   tick(): void {
     const now = this.nowMs();
     for (const list of [...this.#connections.values()]) {
       for (const connection of list) if (connection.deadlineMs <= now) connection.timeout();
     }
+    this.#dueMs = Infinity;
+    for (const list of this.#connections.values()) for (const { deadlineMs } of list) this.due(deadlineMs);
     this.#udp.tick(now);
   }
 
