@@ -42,6 +42,8 @@ export const BLK_STATUS = { OK: 0, IOERR: 1, UNSUPP: 2 } as const;
 const SECTOR = 512, HEADER_BYTES = 16, ID_BYTES = 20;
 /** Data that is moved between two looks at the rest of the machine, and the most of one request. */
 const BATCH_BYTES = 64 * 2 ** 20, MOST_REQUEST_BYTES = 256 * 2 ** 20;
+/** As much data could be moved in the time of a flush, or while this many bytes are discarded. */
+const FLUSH_COSTS_BYTES = 2 ** 22, DISCARDED_PER_BYTE = 16;
 /** One range of a discard or write zeroes request. */
 const RANGE_BYTES = 16, UNMAP = 1;
 /** As many ranges, and sectors in each, as a request may have. Zeros may have to be written. */
@@ -83,6 +85,8 @@ export class VirtioBlk implements VirtioDevice {
   readonly #headerView = new DataView(this.#header.buffer);
   /** Whether answers are collected, to be shown to the driver together. */
   #batching = false;
+  /** What the requests of this turn have cost, in bytes that could be moved. */
+  #spent = 0;
   /** Queues that may have more requests: one kick does not hold the machine up for ever. */
   readonly #unfinished = new Set<Virtqueue>();
 
@@ -129,13 +133,13 @@ export class VirtioBlk implements VirtioDevice {
 
   notified(queue: Virtqueue): void {
     this.#batching = true;
-    for (let bytes = 0; bytes < BATCH_BYTES;) {
+    for (this.#spent = 0; this.#spent < BATCH_BYTES;) {
       const chain = queue.take();
       if (chain === null) {
         this.#unfinished.delete(queue);
         break;
       }
-      bytes += chain.readableBytes + chain.writableBytes;
+      this.#spent += chain.readableBytes + chain.writableBytes;
       this.#unfinished.add(queue);
       this.#start(queue, chain);
     }
@@ -180,6 +184,7 @@ export class VirtioBlk implements VirtioDevice {
         return backend.write(offset, chain.sent(HEADER_BYTES, sent), this.#durable(queue, chain));
       case BLK_TYPE.FLUSH:
         counters.flushes++;
+        this.#spent += FLUSH_COSTS_BYTES;
         return backend.flush(this.#done(queue, chain));
       case BLK_TYPE.GET_ID: {
         counters.others++;
@@ -218,6 +223,7 @@ export class VirtioBlk implements VirtioDevice {
         return this.#answer(queue, chain, BLK_STATUS.IOERR);
       }
       ranges.push({ offset, bytes: sectors * SECTOR, unmap: flags !== 0 });
+      this.#spent += sectors * SECTOR / (discard ? DISCARDED_PER_BYTE : 1);
     }
     const done = discard ? this.#done(queue, chain) : this.#durable(queue, chain);
     let left = ranges.length, good = true;

@@ -309,3 +309,83 @@ Deno.test("one kick moves only so much; the rest comes between slices", () => {
   assert.equal(queue.poll().length, 6);
   assert.equal(device.hasInput, false);
 });
+
+Deno.test("flushes, zeros and discards are counted by what they cost", () => {
+  const long = range(0, 2 ** 17),
+    costs: [number, Uint8Array[], number][] = [
+      [BLK_TYPE.FLUSH, [], 16],
+      [BLK_TYPE.WRITE_ZEROES, [long], 1],
+      [BLK_TYPE.DISCARD, new Array(16).fill(long), 1],
+    ];
+  for (const [type, ranges, atOnce] of costs) {
+    const disk = new MemoryDisk(), { driver, queue, device } = setUp(disk);
+    Object.assign(disk, { sizeBytes: 2 ** 30, zero: (_: number, __: number, ___: boolean, done: Done) => done(true) });
+    for (let n = 0; n < 20; n++) queue.add([header(type), ...ranges], [1], { indirect: true });
+    queue.kick();
+    assert.equal(queue.poll().length, atOnce);
+    let answered = atOnce;
+    for (let n = 0; n < 20 && device.hasInput; n++) {
+      driver.transport.pump();
+      answered += queue.poll().length;
+    }
+    assert.equal(answered, 20);
+  }
+});
+
+Deno.test("a storm of kicks with nothing behind them costs nothing; a ring that is offered again is served again", () => {
+  const { queue, driver, disk, device } = setUp();
+  for (let n = 0; n < 20_000; n++) queue.kick();
+  for (let n = 0; n < 1000; n++) driver.write(REG.QueueNotify, n);
+  assert.deepEqual([disk.log.length, driver.needsReset, device.hasInput], [0, false, false]);
+  const { head } = queue.add([header(BLK_TYPE.IN)], [SECTOR, 1]);
+  for (let n = 0; n < 5000; n++) {
+    queue.kick();
+    queue.poll();
+    queue.offer(head);
+  }
+  assert.equal(disk.log.length, 5000);
+});
+
+Deno.test("a request with more data than any may have is an error, though the disk is large enough", () => {
+  const disk = new MemoryDisk(), { driver, queue } = setUp(disk);
+  Object.assign(disk, { sizeBytes: 2 ** 40 });
+  // The same 2 MiB, 129 times.
+  const request = driver.allocate(32, 16), table = driver.allocate(16 * 131, 16), room = driver.allocate(2 ** 21, 16);
+  driver.put(request, header(BLK_TYPE.IN));
+  queue.describe(table, 0, request, 16, 1, 1);
+  for (let n = 1; n <= 129; n++) queue.describe(table, n, room, 2 ** 21, 3, n + 1);
+  queue.describe(table, 130, request + 16, 1, 2);
+  queue.describe(queue.desc, 0, table, 16 * 131, 4);
+  queue.offer(0);
+  queue.kick();
+  assert.equal(queue.poll().length, 1);
+  assert.equal(queue.driver.get(request + 16, 1)[0], BLK_STATUS.IOERR);
+  assert.deepEqual(disk.log, []);
+});
+
+Deno.test("a disk that is read over its own rings, tables and headers stops the device at worst", () => {
+  const dice = new Dice(seededRandom(9));
+  let stopped = 0, answered = 0;
+  for (let round = 0; round < 30; round++) {
+    const disk = new MemoryDisk(), { driver, queue } = setUp(disk, { queueSize: 16 });
+    for (let at = 0; at < disk.bytes.length; at += 2) disk.bytes[at] = dice.pick(0, 0, 1, 2, 7, dice.below(256));
+    const request = driver.allocate(32, 16), status = driver.allocate(16, 16);
+    driver.put(request, header(BLK_TYPE.IN, dice.below(60)));
+    for (let n = 0; n < 4; n++) {
+      const target = dice.pick(queue.desc, queue.avail, queue.used, request) - dice.pick(0, 0, 64);
+      queue.describe(queue.desc, 0, request, 16, 1, 1);
+      queue.describe(queue.desc, 1, Math.max(target, queue.desc), SECTOR, 3, 2);
+      queue.describe(queue.desc, 2, status, 1, 2);
+      queue.offer(0);
+      queue.kick();
+      answered++;
+    }
+    driver.transport.pump();
+    if (driver.needsReset) stopped++;
+    // It comes back with a reset.
+    driver.bringUp();
+    assert.equal(driver.needsReset, false);
+    assert.equal(driver.queues[0]!.ask([header(BLK_TYPE.IN)], [SECTOR, 1]).at(-1), BLK_STATUS.OK);
+  }
+  assert.ok(stopped > 2 && stopped < answered, `${stopped} of ${answered}`);
+});
