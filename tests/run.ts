@@ -15,6 +15,8 @@ const TOOLS: readonly { readonly program: string; readonly from: string; readonl
   { program: "gdb-multiarch", from: "gdb-multiarch", quick: true },
   { program: "e2fsck", from: "e2fsprogs", quick: false },
   { program: "nbdkit", from: "nbdkit", quick: false },
+  { program: "debootstrap", from: "debootstrap", quick: false },
+  { program: "qemu-aarch64-static", from: "qemu-user-static", quick: false },
   { program: "iperf3", from: "iperf3", quick: false },
   { program: "passt", from: "passt", quick: false },
   { program: "qemu-system-aarch64", from: "qemu-system-arm", quick: false },
