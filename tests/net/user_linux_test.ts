@@ -107,22 +107,28 @@ function checkIperf(text: string): void {
 }
 
 async function runIperf(guest: Guest, inside: number): Promise<void> {
-  const port = freePort(), args = ["-s", "-B", "127.0.0.1", "-p", String(port), "--forceflush"];
-  const server = new Deno.Command("iperf3", { args, stdout: "piped", stderr: "null" }).spawn();
-  const reader = server.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  try {
-    for (let said = ""; !said.includes("listening"); said += (await reader.read()).value);
-    void (async () => {
+  // A server for each: between two clients it does not listen.
+  for (const more of ["", "-R", "-P 4"]) {
+    const port = freePort(), args = ["-s", "-1", "-B", "127.0.0.1", "-p", String(port), "--forceflush"];
+    const server = new Deno.Command("iperf3", { args, stdout: "piped", stderr: "null" }).spawn();
+    const reader = server.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    let ended = false;
+    void server.status.then(() => ended = true);
+    try {
+      for (let said = ""; !said.includes("listening"); said += (await reader.read()).value) assert.equal(ended, false);
+      checkIperf(await guest.run(`/usr/bin/iperf3 -J -n ${IPERF_BYTES} -c 10.0.2.2 -p ${port} ${more}`));
       while (!(await reader.read()).done);
-    })();
-    const client = `/usr/bin/iperf3 -J -n ${IPERF_BYTES}`;
-    for (const more of ["", "-R", "-P 4"]) checkIperf(await guest.run(`${client} -c 10.0.2.2 -p ${port} ${more}`));
-  } finally {
-    server.kill();
-    await server.status;
+    } catch (error) {
+      if (!ended) server.kill();
+      throw error;
+    } finally {
+      await server.status;
+    }
   }
-  await guest.run("/usr/bin/iperf3 -s -D; until netstat -ltn | grep -q :5201; do sleep 0.1; done");
+  const listens = "netstat -ltn | grep -q :5201";
   for (const more of [[], ["-R"]]) {
+    const wait = (what: string) => `${what} ${listens}; do sleep 0.1; done`;
+    await guest.run(`${wait("while")}; /usr/bin/iperf3 -s -1 -D; ${wait("until")}`);
     const args = ["-J", "-n", String(IPERF_BYTES), "-c", "127.0.0.1", "-p", String(inside), ...more];
     checkIperf(new TextDecoder().decode((await new Deno.Command("iperf3", { args }).output()).stdout));
   }
