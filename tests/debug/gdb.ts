@@ -29,7 +29,12 @@ export class Debuggee {
 
   /** Runs gdb's commands on it; what gdb says. Every error of a command is in it, and ends nothing. */
   async gdb(...commands: readonly string[]): Promise<string> {
+    return await this.gdbWith([], ...commands);
+  }
+  /** The same with commands that come before it attaches. */
+  async gdbWith(first: readonly string[], ...commands: readonly string[]): Promise<string> {
     const lines = [
+      ...first,
       ...["set pagination off", "set confirm off", "set breakpoint pending on"],
       ...["set remotetimeout 60", `target extended-remote ${this.socket}`, ...commands],
     ];

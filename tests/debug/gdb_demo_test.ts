@@ -2,7 +2,7 @@
 // connection and without scripts.
 
 import assert from "node:assert/strict";
-import { Debuggee, hasGdb } from "./gdb.ts";
+import { Debuggee, GDB, hasGdb } from "./gdb.ts";
 
 const ignore = !await hasGdb();
 /** Time slices by instruction count, so that each run is the same. */
@@ -336,6 +336,77 @@ Deno.test({
       await debuggee.end();
     }
   },
+});
+
+/** Runs several gdbs, one after or beside the other, on one demo. */
+function sessionsTest(name: string, run: (debuggee: Debuggee) => Promise<void>): void {
+  Deno.test({
+    name: `gdb: ${name}`,
+    ignore,
+    fn: async () => {
+      const debuggee = await Debuggee.start(DEMO);
+      try {
+        await run(debuggee);
+      } finally {
+        await debuggee.end();
+      }
+    },
+  });
+}
+
+sessionsTest(
+  "a second debugger is refused, the first is not disturbed; one that comes later finds all",
+  async (debuggee) => {
+    // The first one runs the second, while it is attached itself. Guest B then stays where it is for ever.
+    const second = `shell ${GDB} -q -nx -batch -ex "target extended-remote ${debuggee.socket}" -ex "print 40 + 2" 2>&1`;
+    inOrder(
+      await debuggee.gdb("break guest_b.c:30", second, "continue", "set var *(unsigned*)$pc = 0x14000000", "x/i $pc"),
+      /another debugger is attached/,
+      /= 42/,
+      /Thread 3\.1 .* hit Breakpoint 1/,
+      /=> .*\tb\t0xffffff804000015c/,
+    );
+    inOrder(
+      await debuggee.gdb(
+        "info inferiors",
+        "thread 3.1",
+        "stepi",
+        "unset tdesc filename",
+        "info registers ESR_EL1",
+        "detach inferior 2",
+        "monitor info contexts",
+      ),
+      /process 3 .*guest_b\.elf/,
+      /guest_main \(\) at two_guests\/guest\/guest_b\.c:30/,
+      /ESR_EL1 +0x96000010/,
+      /\[Inferior 2 \(process 2\) detached\]/,
+      /3 +vm 2 /,
+    );
+  },
+);
+
+sessionsTest("non-stop: one guest stands still and is stepped, the others run on", async (debuggee) => {
+  inOrder(
+    await debuggee.gdbWith(
+      ["set non-stop on"],
+      "break guest_b.c:30",
+      "continue -a",
+      "info threads",
+      "thread 3.1",
+      "stepi",
+      "info registers ESR_EL1",
+      "next",
+      "info threads",
+    ),
+    /Thread 3\.1 "vm 2 vcpu 0" hit Breakpoint 1/,
+    /1\.1 .*\(running\)/,
+    /2\.1 .*\(running\)/,
+    /3\.1 .*guest_main \(\)/,
+    /0xffffff8040000160/,
+    /ESR_EL1 +0x96000010/,
+    /^31\s/m,
+    /3\.1 .*guest_b\.c:31/,
+  );
 });
 
 /** The block behind a mark in README.md. */

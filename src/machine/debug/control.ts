@@ -121,6 +121,7 @@ export class DebugControl {
         this.#lastCpu = cpu;
         this.#stop({ ...place, reason: { kind: "signal", signal: SIGNAL.TRAP } });
       },
+      (cpu) => this.#stopped.has(keyOf({ context: 1, thread: cpu + 1 })),
     );
     this.worlds.listener = {
       taken: (vcpu, from, left) => {

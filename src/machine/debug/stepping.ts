@@ -61,6 +61,8 @@ export class Stepper {
     readonly interrupted: () => boolean,
     readonly before: () => boolean,
     readonly done: (place: Place, cpu: number) => void,
+    /** Non-stop: the hypervisor's thread on this vCPU stands still, so that nobody would come back from an exit. */
+    readonly noWayBack: (cpu: number) => boolean = () => false,
   ) {}
 
   get active(): boolean {
@@ -156,7 +158,8 @@ export class Stepper {
     // While this step looks for itself, a switch has nothing to tell it.
     step.back = { el: -1, key: "", pc: 0n, retired: false };
     events.taken = events.returned = false;
-    if (takePendingInterrupt(vcpu)) {
+    const masked = world >= this.area.cpus && this.noWayBack(vcpu.index);
+    if (!masked && takePendingInterrupt(vcpu)) {
       this.machine.scheduler.leaving = false;
       step.back = undefined;
       if (!step.intoExceptions) step.back = { ...before, retired: false };
