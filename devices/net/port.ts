@@ -13,7 +13,7 @@ const RING_BYTES = 256 * 1024;
 export const LINK = { UP: 1, OPERATOR: 2 } as const;
 /**
  * A guest that sends one frame after another makes the daemon look no more often than this, while it runs: waking a thread
- * costs more than a frame. The first frame after a pause is told of at once.
+ * costs more than a frame. The first frame after a pause, or after the guest got something, is told of at once.
  */
 const BELL_MS = 0.5;
 /** So much is not left lying: a part of the ring, so that both threads work at once. */
@@ -164,7 +164,12 @@ export class PortBackend implements NetBackend {
   poll(): void {
     if (this.#untold && this.options.nowMs() - this.#rungMs >= BELL_MS) this.flushLate();
   }
-  /** Tells the daemon now, if there is something to tell: the machine is about to sleep. */
+  /** The machine is about to sleep: the daemon hears of everything, and of what comes first after that. */
+  rest(): void {
+    this.flushLate();
+    this.#rungMs = -Infinity;
+  }
+  /** Tells the daemon now, if there is something to tell. */
   flushLate(): void {
     if (!this.#untold) return;
     const { port, ring, nowMs } = this.options;
@@ -175,6 +180,8 @@ export class PortBackend implements NetBackend {
     ring();
   }
   flushTaken(): void {
+    // What the guest sends next may be an answer, which somebody waits for.
+    this.#rungMs = -Infinity;
     if ((this.options.port.hostWants & (WANTS.ROOM | WANTS.ROOM_FOR_LINK)) !== 0) this.options.ring();
   }
 

@@ -140,7 +140,7 @@ function run(message: StartMessage) {
     takeRequests: () => channel.hasRequests ? channel.takeRequests() : 0,
     takeArrivalMs: () => channel.machineBell.takeRungMs(),
     sleep: (limitMs) => {
-      for (const network of networks.values()) network.flushLate();
+      for (const network of networks.values()) network.rest();
       if (config.debug.gdb === null || runner.lifecycle.state !== "stopped") {
         return channel.machineBell.wait(idle, limitMs);
       }
@@ -153,7 +153,7 @@ function run(message: StartMessage) {
   if (config.debug.gdb !== null) attachDebugger(runner, channel);
   tell({ kind: "ready" });
   runner.run();
-  for (const network of networks.values()) network.flushLate();
+  for (const network of networks.values()) network.rest();
   for (const drive of drives.values()) drive.close();
   tell({ kind: "exit", code: machine.exitCode ?? 0 });
 }

@@ -82,10 +82,15 @@ Deno.test("the host is told of the first frame at once, and of others soon, or b
   assert.equal(count.rung, 3);
   backend.flushLate();
   assert.equal(count.rung, 3, "there is nothing to tell");
+  backend.rest();
+  assert.equal(rings(100.71), 1, "the first one after a rest");
+  assert.equal(rings(100.72), 0);
+  backend.flushTaken();
+  assert.equal(rings(100.73), 1, "an answer");
   const big = new Uint8Array(60_000);
   for (let n = 0; n < 2; n++) tx.add([new Uint8Array(NET_HEADER_BYTES), big], []);
   tx.kick();
-  assert.equal(count.rung, 4, "much is told of at once");
+  assert.equal(count.rung, 6, "much is told of at once");
   // While the host looks by itself, it is not woken.
   port.wake(WANTS.FRAMES, false);
   assert.equal(rings(200), 0);
