@@ -529,7 +529,7 @@ export class Session implements TargetListener {
     const event = this.#visible(happened), { reason } = event;
     this.#known.add(event.context);
     // All-stop: from now on that thread is selected, on both sides.
-    if (!this.nonStop) this.#reported.add(keyOf(event));
+    if (!this.nonStop && !this.#running) this.#reported.add(keyOf(event));
     if (!this.nonStop) this.#general = { context: event.context, thread: event.thread };
     let text = `T${(reason.kind === "signal" ? reason.signal : SIGNAL.TRAP).toString(16).padStart(2, "0")}`;
     const general = await this.target.readGeneral(event);
