@@ -149,17 +149,16 @@ async function benchGdb(): Promise<void> {
 
 async function benchNet(): Promise<void> {
   const [ours, theirs] = await measureNet([VITRINE, QEMU]) as [NetRate[], NetRate[]];
-  const share = (of: number) => `${Math.round(100 * of)}%`;
-  const cells = ({ rate, busy, guestThread, otherThreads }: NetRate) => [
+  const cells = ({ rate, busy, guestThreadUs, otherThreadsUs }: NetRate) => [
     rate.toFixed(0),
-    share(busy),
-    `${share(guestThread)} + ${share(otherThreads)}`,
+    `${Math.round(100 * busy)}%`,
+    `${guestThreadUs.toFixed(0)} + ${otherThreadsUs.toFixed(0)}`,
   ];
   const rows = ours.map((our, n) => {
     const their = theirs[n]!;
     return [our.name, ...cells(our), ...cells(their), our.rate / their.rate];
   });
-  table(["network", "vitrine", "busy", "cpu", "QEMU", "busy", "cpu", "ratio of rates"], rows);
+  table(["network", "vitrine", "busy", "host us", "QEMU", "busy", "host us", "ratio of rates"], rows);
   results.net = { vitrine: ours, qemu: theirs };
 }
 

@@ -1,7 +1,8 @@
 // `deno task bench --only=net`: the network in the same guest on this program and on QEMU. User-mode networking: bytes in
 // both directions over TCP, a byte there and back, and new connections; a stream: raw frames in both directions, with this
 // program at the other end. Rates are per second of host time. Beside each: `busy`, the share of time in which the guest's
-// CPU was not idle; `cpu`, the host's CPU time in the thread of the guest's CPU and in all others, as shares of that time.
+// CPU was not idle; `host us`, the host's CPU time for each unit in the thread of the guest's CPU and in all others, which other
+// programs on the host disturb less than rates.
 
 import { packCpio } from "../src/machine/cpio.ts";
 import { fetchLinux } from "../src/machine/fetch_linux.ts";
@@ -31,18 +32,19 @@ export interface NetRate {
   readonly name: string;
   readonly rate: number;
   readonly busy: number;
-  /** Host CPU time of the guest's thread, and of the others, for each second. */
-  readonly guestThread: number;
-  readonly otherThreads: number;
+  /** Host CPU time of the guest's thread, and of the others, for each unit, in microseconds. */
+  readonly guestThreadUs: number;
+  readonly otherThreadsUs: number;
 }
 
-/** CPU seconds of a process's threads: the one that used most, and all others. */
+/** CPU seconds of a process's threads. */
 function threadSeconds(pid: number): Map<number, number> {
   const seconds = new Map<number, number>();
   for (const { name } of Deno.readDirSync(`/proc/${pid}/task`)) {
     try {
-      const stat = Deno.readTextFileSync(`/proc/${pid}/task/${name}/stat`).replace(/^.*\) /s, "").split(" ");
-      seconds.set(Number(name), (Number(stat[11]) + Number(stat[12])) / 100);
+      // Nanoseconds on a CPU, nanoseconds of waiting for one, time slices.
+      const [busyNs] = Deno.readTextFileSync(`/proc/${pid}/task/${name}/schedstat`).split(" ");
+      seconds.set(Number(name), Number(busyNs) / 1e9);
     } catch {
       // It has ended.
     }
@@ -84,13 +86,8 @@ class Guest {
     await work;
     // The one that used most is the guest's; where that is idle, it hardly matters which.
     const rest = used.slice(1).reduce((sum, each) => sum + each, 0);
-    return {
-      name,
-      rate: Number(found[1]),
-      busy: Number(found[2]),
-      guestThread: used[0]! / seconds,
-      otherThreads: rest / seconds,
-    };
+    const rate = Number(found[1]), busy = Number(found[2]), usPerUnit = (cpu: number) => cpu / seconds / rate * 1e6;
+    return { name, rate, busy, guestThreadUs: usPerUnit(used[0]!), otherThreadsUs: usPerUnit(rest) };
   }
   async end(): Promise<void> {
     await this.#run.end(0);
