@@ -265,6 +265,12 @@ gdbTest("memory: find, dump and restore, sections compared, a walk", [
   "thread 3.1",
   "x/wx guest_main",
   "set var $x0 = 1",
+  "monitor space ipa",
+  "x/wx 0x40000068",
+  "monitor space auto",
+  "x/wx 0x40000068",
+  "monitor space el2",
+  "x/wx 0x40000068",
 ], (output) =>
   inOrder(
     output,
@@ -277,7 +283,10 @@ gdbTest("memory: find, dump and restore, sections compared, a walk", [
     /3 +vm 2 /,
     /<guest_main>:\s+0x11111111/,
     /<guest_main>:\s+0x22222222/,
-    /[Cc]ould not write|descheduled/,
+    /vm 2 vcpu 0 is descheduled: where the hypervisor will load its registers from is not known/,
+    /0x40000068:\s+0x22222222/,
+    /0x40000068:\s+0x22222222/,
+    /Cannot access memory at address 0x40000068/,
   ));
 
 gdbTest("catching world switches and exceptions", [

@@ -65,6 +65,7 @@ export class MachineTarget implements Target {
   /** What stands still, as far as is known here. */
   #stopped = false;
   #nonStop = false;
+  #ended = false;
   readonly #running = new Set<string>();
 
   constructor(readonly parts: TargetParts) {
@@ -117,6 +118,7 @@ export class MachineTarget implements Target {
 
   /** The machine has ended; the debugger is told. */
   ended(exitCode: number): void {
+    this.#ended = true;
     this.#listener?.ended(exitCode);
   }
 
@@ -141,7 +143,8 @@ export class MachineTarget implements Target {
   }
   release(): Awaitable<void> {
     this.#listener = undefined;
-    return this.parts.port.call("release");
+    // Where the machine was, nobody answers.
+    return this.#ended ? undefined : this.parts.port.call("release");
   }
   async restart(): Promise<StopEvent> {
     const event = await this.parts.port.call("restart");
