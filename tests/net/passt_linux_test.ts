@@ -6,9 +6,11 @@ import { VITRINE } from "../../bench/machines.ts";
 import { commandHere, freePort, Guest, linux } from "./guest.ts";
 
 const files = await linux(), passt = await commandHere("passt");
+/** passt takes what it gives to guests from an interface with a default route. */
+const routed = await Deno.readTextFile("/proc/net/route").then((text) => /^\S+\t00000000\t/m.test(text), () => false);
 const ADDRESS = "10.99.0.15", GATEWAY = "10.99.0.1", BYTES = 2 << 20;
 
-Deno.test({ name: "a guest behind passt", ignore: files === null || !passt }, async () => {
+Deno.test({ name: "a guest behind passt", ignore: files === null || !passt || !routed }, async () => {
   const directory = await Deno.makeTempDir(), path = `${directory}/link`, web = freePort();
   // passt leaves root behind, and makes its socket as nobody.
   await Deno.chmod(directory, 0o777);
