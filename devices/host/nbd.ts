@@ -100,10 +100,10 @@ export class NbdBackend implements BlockBackend {
   }
 
   read(offset: number, pieces: readonly Uint8Array[], done: Done): void {
-    this.#transfer(COMMAND.READ, offset, pieces, done);
+    this.#transfer(COMMAND.READ, 0, offset, pieces, done);
   }
-  write(offset: number, pieces: readonly Uint8Array[], done: Done): void {
-    this.#transfer(COMMAND.WRITE, offset, pieces, done);
+  write(offset: number, pieces: readonly Uint8Array[], done: Done, durable = false): void {
+    this.#transfer(COMMAND.WRITE, this.#durability(durable), offset, pieces, done);
   }
   flush(done: Done): void {
     // A server that cannot flush has nothing to flush.
@@ -114,14 +114,14 @@ export class NbdBackend implements BlockBackend {
   discard(offset: number, bytes: number, done: Done): void {
     this.#range(COMMAND.TRIM, 0, offset, bytes, done);
   }
-  zero(offset: number, bytes: number, mayUnmap: boolean, done: Done): void {
+  zero(offset: number, bytes: number, mayUnmap: boolean, done: Done, durable = false): void {
     if (this.#can(EXPORT_FLAG.SEND_WRITE_ZEROES)) {
-      const holes = mayUnmap && this.#options.discard;
-      return this.#range(COMMAND.WRITE_ZEROES, holes ? 0 : COMMAND_FLAG.NO_HOLE, offset, bytes, done);
+      const flags = mayUnmap && this.#options.discard ? 0 : COMMAND_FLAG.NO_HOLE;
+      return this.#range(COMMAND.WRITE_ZEROES, flags | this.#durability(durable), offset, bytes, done);
     }
     const zeros = new Uint8Array(Math.min(bytes, MOST_DATA_BYTES));
     const pieces = Array.from({ length: Math.floor(bytes / zeros.length) }, () => zeros);
-    this.write(offset, [...pieces, zeros.subarray(0, bytes % zeros.length)], done);
+    this.write(offset, [...pieces, zeros.subarray(0, bytes % zeros.length)], done, durable);
   }
 
   pump(): boolean {
@@ -148,19 +148,27 @@ export class NbdBackend implements BlockBackend {
 
   close(): void {}
 
+  /** Force unit access saves the flush and its way to the server and back. */
+  get canBeDurable(): boolean {
+    return this.#can(EXPORT_FLAG.SEND_FUA) || this.#options.unsafe || !this.#can(EXPORT_FLAG.SEND_FLUSH);
+  }
+  #durability(durable: boolean): number {
+    return durable && !this.#options.unsafe && this.#can(EXPORT_FLAG.SEND_FUA) ? COMMAND_FLAG.FUA : 0;
+  }
+
   #can(flag: number): boolean {
     return (this.#export.flags & flag) !== 0;
   }
 
   /** A read or write, in as many requests as the server needs. */
-  #transfer(command: number, offset: number, pieces: readonly Uint8Array[], done: Done): void {
+  #transfer(command: number, flags: number, offset: number, pieces: readonly Uint8Array[], done: Done): void {
     const bytes = lengthOf(pieces),
       most = Math.min(MOST_DATA_BYTES, this.#export.blocks.most),
       cursor = new Pieces(pieces);
     const all = joined(Math.ceil(bytes / most), done);
     for (let at = 0; at < bytes; at += most) {
       const part = Math.min(most, bytes - at);
-      this.#submit(command, 0, offset + at, part, cursor.take(part), all);
+      this.#submit(command, flags, offset + at, part, cursor.take(part), all);
     }
     this.#send();
   }

@@ -32,11 +32,12 @@ export const INFO = { EXPORT: 0, BLOCK_SIZE: 3 } as const;
 export const EXPORT_FLAG = {
   READ_ONLY: 2,
   SEND_FLUSH: 4,
+  SEND_FUA: 8,
   SEND_TRIM: 32,
   SEND_WRITE_ZEROES: 64,
 } as const;
 export const COMMAND = { READ: 0, WRITE: 1, DISCONNECT: 2, FLUSH: 3, TRIM: 4, WRITE_ZEROES: 6 } as const;
-export const COMMAND_FLAG = { NO_HOLE: 2 } as const;
+export const COMMAND_FLAG = { FUA: 1, NO_HOLE: 2 } as const;
 export const CHUNK = { NONE: 0, OFFSET_DATA: 1, OFFSET_HOLE: 2, ERROR: 2 ** 15 } as const;
 export const CHUNK_FLAG_DONE = 1;
 export const REQUEST_BYTES = 28, SIMPLE_REPLY_BYTES = 16, STRUCTURED_REPLY_BYTES = 20;

@@ -181,7 +181,7 @@ export class VirtioBlk implements VirtioDevice {
         counters.writes++;
         if (backend.readOnly || !this.#inside(offset, sent)) return this.#answer(queue, chain, BLK_STATUS.IOERR);
         counters.writtenBytes += sent;
-        return backend.write(offset, chain.sent(HEADER_BYTES, sent), this.#durable(queue, chain));
+        return backend.write(offset, chain.sent(HEADER_BYTES, sent), this.#durable(queue, chain), !this.#writesBack);
       case BLK_TYPE.FLUSH:
         counters.flushes++;
         this.#spent += FLUSH_COSTS_BYTES;
@@ -226,6 +226,7 @@ export class VirtioBlk implements VirtioDevice {
       this.#spent += sectors * SECTOR / (discard ? DISCARDED_PER_BYTE : 1);
     }
     const done = discard ? this.#done(queue, chain) : this.#durable(queue, chain);
+    const durable = !discard && !this.#writesBack;
     let left = ranges.length, good = true;
     const one = (ended: boolean) => {
       good &&= ended;
@@ -233,7 +234,7 @@ export class VirtioBlk implements VirtioDevice {
     };
     for (const { offset, bytes, unmap } of ranges) {
       if (discard) this.backend.discard(offset, bytes, one);
-      else this.backend.zero(offset, bytes, unmap, one);
+      else this.backend.zero(offset, bytes, unmap, one, durable);
     }
   }
 
@@ -241,10 +242,12 @@ export class VirtioBlk implements VirtioDevice {
     return (good) => this.#answer(queue, chain, good ? BLK_STATUS.OK : BLK_STATUS.IOERR);
   }
 
-  /** As #done, but without a write cache there is a flush before the answer. */
+  /** As #done, but without a write cache there is a flush before the answer, unless the backend needs none. */
   #durable(queue: Virtqueue, chain: Chain): Done {
     const done = this.#done(queue, chain);
-    return this.#writesBack ? done : (good) => good ? this.backend.flush(done) : done(false);
+    return this.#writesBack || this.backend.canBeDurable === true
+      ? done
+      : (good) => good ? this.backend.flush(done) : done(false);
   }
 
   /** A driver that cannot flush must not need to (§5.2.6.2). */

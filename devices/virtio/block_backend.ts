@@ -14,15 +14,17 @@ export interface BlockBackend {
   readonly clusterBytes: number;
   /** Whether discarding does something. */
   readonly canDiscard: boolean;
+  /** Whether `write` and `zero` can be told to be on the disk when they are answered; else a flush has to follow. */
+  readonly canBeDurable?: boolean;
   /** Fills the pieces, one after the other, with what is at `offset`. Offsets and lengths are inside, multiples of 512. */
   read(offset: number, pieces: readonly Uint8Array[], done: Done): void;
-  write(offset: number, pieces: readonly Uint8Array[], done: Done): void;
+  write(offset: number, pieces: readonly Uint8Array[], done: Done, durable?: boolean): void;
   /** Whatever was answered before is on the disk when this is answered. */
   flush(done: Done): void;
   /** The bytes are of no more interest; they may read as anything. */
   discard(offset: number, bytes: number, done: Done): void;
   /** The bytes read as zeros from now on; with `mayUnmap` they need not be allocated. */
-  zero(offset: number, bytes: number, mayUnmap: boolean, done: Done): void;
+  zero(offset: number, bytes: number, mayUnmap: boolean, done: Done, durable?: boolean): void;
   /** Between slices: answers what was answered outside; whether there was anything. */
   pump?(): boolean;
   readonly hasInput?: boolean;

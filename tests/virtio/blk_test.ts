@@ -29,7 +29,7 @@ class MemoryDisk implements BlockBackend {
       for (const piece of pieces) piece.set(this.bytes.subarray(at, at += piece.length));
     });
   }
-  write(offset: number, pieces: readonly Uint8Array[], done: Done): void {
+  write(offset: number, pieces: readonly Uint8Array[], done: Done, _durable?: boolean): void {
     this.#do(`write ${offset}`, done, () => {
       let at = offset;
       for (const piece of pieces) {
@@ -172,6 +172,17 @@ Deno.test("a flush is a flush; without a write cache every write has one", () =>
   const flushOnly = setUp(new MemoryDisk(), {}, FEATURE.VERSION_1 | F_FLUSH);
   flushOnly.queue.ask([header(BLK_TYPE.OUT), sectors(1, 0)], [1]);
   assert.deepEqual(flushOnly.disk.log, ["write 0"]);
+
+  const durable = Object.assign(new MemoryDisk(), { canBeDurable: true }), asked: (boolean | undefined)[] = [];
+  durable.write = (_, __, done, durably) => {
+    asked.push(durably);
+    done(true);
+  };
+  const forced = setUp(durable);
+  forced.queue.ask([header(BLK_TYPE.OUT), sectors(1, 0)], [1]);
+  forced.driver.write(REG.Config + 32, 0, 1);
+  forced.queue.ask([header(BLK_TYPE.OUT), sectors(1, 0)], [1]);
+  assert.deepEqual([asked, durable.log], [[false, true], []], "a backend that needs no flush");
 
   const through = setUp(new MemoryDisk(), { writeCache: false }, FEATURE.VERSION_1 | F_FLUSH | WCE);
   through.queue.ask([header(BLK_TYPE.OUT), sectors(1, 0)], [1]);

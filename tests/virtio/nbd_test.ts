@@ -178,6 +178,35 @@ for (const [name, { program, args }] of Object.entries(SERVERS)) {
 }
 
 Deno.test({
+  name: "what must be on the disk at once is written with force unit access, where the server has it",
+  ignore: !await hasTools("nbdkit"),
+  fn: () =>
+    inDirectory(async (directory) => {
+      const socket = `${directory}/socket`, log = `${directory}/log`, data = pattern(0, 4096, 1);
+      const words: string[] = [];
+      // The filter's own way, where it is not told of one, is to have none.
+      for (const filters of [[], ["--filter=fua"]]) {
+        const args = ["-f", "-U", socket, "--filter=log", ...filters, "memory", "1M"];
+        await withServer("nbdkit", [...args, `logfile=${log}`], socket, async () => {
+          const disk = await Disk.open(unix(socket)), { backend } = disk;
+          words.push(`${backend.canBeDurable}`);
+          await disk.run((done) => backend.write(0, [data], done, true));
+          await disk.run((done) => backend.write(4096, [data], done));
+          await disk.run((done) => backend.zero(8192, 4096, true, done, true));
+          disk.link.close();
+        });
+        await Deno.remove(socket).catch(() => {});
+        const asked = (await Deno.readTextFile(log)).matchAll(/ (Write|Zero) id=\d+ offset=(\w+) .*?fua=(\d)/g);
+        words.push(...[...asked].map(([, what, offset, fua]) => `${what} ${offset} ${fua}`));
+        await Deno.remove(log);
+      }
+      const at = ["0x0", "0x1000", "0x2000"],
+        lines = (...fua: number[]) => fua.map((flag, n) => `${n === 2 ? "Zero" : "Write"} ${at[n]} ${flag}`);
+      assert.deepEqual(words, ["true", ...lines(1, 0, 1), "false", ...lines(0, 0, 0)]);
+    }),
+});
+
+Deno.test({
   name: "a server that dies and comes back is used again; what was in flight is answered",
   ignore: !await hasTools("nbdkit"),
   fn: () =>
