@@ -115,7 +115,14 @@ export class Connection implements Wire {
     // A second break says nothing new, and a peer could send millions.
     const last = this.#waiting.at(-1);
     if (frame.kind !== "packet" && last?.kind === frame.kind) return;
-    if (frame.kind === "packet") this.#waitingBytes += frame.data.length;
+    if (frame.kind === "packet") {
+      this.#waitingBytes += frame.data.length;
+      // At once, however long the answer takes: gdb says it all again after two seconds. What switches acknowledgements off
+      // is itself acknowledged.
+      if (!this.session.noAck) void this.#write(PLUS);
+      // It has had the last answer, or it would not go on.
+      this.#lastSent = null;
+    }
     this.#waiting.push(frame);
     this.#arrived.resolve();
   }
@@ -161,8 +168,6 @@ export class Connection implements Wire {
   }
 
   async #perform(data: Uint8Array<ArrayBuffer>): Promise<void> {
-    // What switches acknowledgements off is itself acknowledged.
-    if (!this.session.noAck) await this.#write(PLUS);
     const found = findPacket(data);
     if (found === undefined) return await this.#reply("", true);
     const { command, args } = found;

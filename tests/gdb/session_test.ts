@@ -69,6 +69,21 @@ Deno.test("packets are acknowledged until that is switched off", async () => {
   await client.leave();
 });
 
+Deno.test("a packet is acknowledged when it comes, and what is still worked on is not said twice", async () => {
+  const client = new Client(threeContexts());
+  assert.equal(await client.ask("qC"), "QC1");
+  client.packet(`qRcmd,${textToHex("flood")}`);
+  const answer = client.next();
+  while (client.acks < 2) await new Promise((resolve) => setTimeout(resolve, 1));
+  client.packet("qSymbol::");
+  client.send("-");
+  while (client.acks < 3) await new Promise((resolve) => setTimeout(resolve, 1));
+  client.send(Uint8Array.of(3));
+  assert.equal(await answer, textToHex("stopped\n"));
+  assert.equal(await client.next(), "");
+  await client.leave();
+});
+
 Deno.test("a connection stops the machine and says where", async () => {
   const client = await Client.attached(threeContexts());
   const reply = await client.ask("?");
