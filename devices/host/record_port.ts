@@ -4,8 +4,8 @@
 import { FrameRing } from "../net/frame_ring.ts";
 import type { InputGate } from "../net/input.ts";
 
-/** The longest record of any port. */
-export const RECORD_BYTES = 65536;
+/** The longest record of any port: a system call and a wake-up for each, so that a few large ones move data fastest. */
+export const RECORD_BYTES = 2 ** 18;
 
 export class RecordPort {
   readonly toHost: FrameRing;
@@ -38,7 +38,8 @@ export interface MachineLinkOptions {
 
 /** The machine's side of a port. */
 export class MachineLink {
-  readonly #scratch = new Uint8Array(RECORD_BYTES);
+  /** Where records go that nobody gets. */
+  #scratch: Uint8Array = new Uint8Array(0);
   #dropping = false;
 
   constructor(private readonly options: MachineLinkOptions) {}
@@ -47,11 +48,15 @@ export class MachineLink {
   reserve(bytes: number): Uint8Array | null {
     const { port: { toHost }, waitForRoom } = this.options;
     this.#dropping = this.#silent;
-    if (this.#dropping) return this.#scratch.subarray(0, bytes);
+    if (this.#dropping) return this.#nowhere(bytes);
     const place = toHost.reserve(bytes);
     if (place !== null || waitForRoom === null) return place;
     if (waitForRoom(() => toHost.hasRoom(bytes))) return toHost.reserve(bytes);
     this.#dropping = true;
+    return this.#nowhere(bytes);
+  }
+  #nowhere(bytes: number): Uint8Array {
+    if (this.#scratch.length < bytes) this.#scratch = new Uint8Array(bytes);
     return this.#scratch.subarray(0, bytes);
   }
   commit(bytes: number): void {

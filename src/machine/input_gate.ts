@@ -115,7 +115,10 @@ export class RecordingGate implements InputGate {
   }
   frameTaken(port: number, host: () => void): void {
     assert(this.#frame !== null, "a record was looked at before it is taken");
-    this.#write(EVENT.FRAME, Uint8Array.of(port, ...this.#frame));
+    const payload = new Uint8Array(1 + this.#frame.length);
+    payload[0] = port;
+    payload.set(this.#frame, 1);
+    this.#write(EVENT.FRAME, payload);
     this.#frame = null;
     host();
   }

@@ -18,7 +18,7 @@ Deno.test("no bytes from a server do more than end the connection", () => {
   let violations = 0, answered = 0;
   for (let seed = 1; seed <= 100; seed++) {
     const dice = new Dice(seededRandom(seed)),
-      port = new RecordPort(RecordPort.create(2 ** 18)),
+      port = new RecordPort(RecordPort.create(2 ** 20)),
       warnings: string[] = [];
     const gate = {
       replaying: false,
