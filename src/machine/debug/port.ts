@@ -159,7 +159,7 @@ export class MachinePort {
 }
 
 /** The daemon waits for an answer for this long before it does other things, and looks all the time at first. */
-const PATIENCE_MS = 0.3, SPIN_MS = 0.1;
+const PATIENCE_MS = 1, SPIN_MS = 0.1;
 
 /** The daemon's end of the rings. */
 export class DaemonPort implements Port {
