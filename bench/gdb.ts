@@ -8,7 +8,26 @@ import { type Machine, Run } from "./machines.ts";
 const PORTS = { vitrine: 41_234, qemu: 41_235 } as const;
 const RAM = 0x4000_0000, MEASURE_BYTES = 32 << 20, SECONDS = 3;
 
-const LATIN1 = new TextDecoder("latin1");
+const LATIN1 = new TextDecoder("latin1"), ENCODER = new TextEncoder();
+const HEAD_BYTES = 64, TAIL_BYTES = 3;
+
+/** Packets that end with the same data, which is not copied or added up again for each. */
+class Packets {
+  readonly #bytes: Uint8Array<ArrayBuffer>;
+  readonly #sum: number;
+  constructor(data: string) {
+    this.#bytes = new Uint8Array(HEAD_BYTES + data.length + TAIL_BYTES);
+    this.#sum = checksum(ENCODER.encode(data));
+    ENCODER.encodeInto(data, this.#bytes.subarray(HEAD_BYTES));
+  }
+  with(head: string): Uint8Array<ArrayBuffer> {
+    const start = HEAD_BYTES - head.length - 1, text = ENCODER.encode(`$${head}`);
+    const sum = (checksum(text.subarray(1)) + this.#sum) & 255;
+    this.#bytes.set(text, start);
+    ENCODER.encodeInto(`#${sum.toString(16).padStart(2, "0")}`, this.#bytes.subarray(-TAIL_BYTES));
+    return this.#bytes.subarray(start);
+  }
+}
 
 /** A plain remote protocol client without acknowledgements. */
 class Client {
@@ -32,11 +51,14 @@ class Client {
     }
   }
   async send(data: Uint8Array | string): Promise<void> {
-    const body = typeof data === "string" ? new TextEncoder().encode(data) : data;
+    const body = typeof data === "string" ? ENCODER.encode(data) : data;
     const sum = checksum(body), packet = new Uint8Array(body.length + 4);
     packet[0] = 0x24;
     packet.set(body, 1);
-    packet.set(new TextEncoder().encode(`#${sum.toString(16).padStart(2, "0")}`), body.length + 1);
+    packet.set(ENCODER.encode(`#${sum.toString(16).padStart(2, "0")}`), body.length + 1);
+    await this.sendWhole(packet);
+  }
+  async sendWhole(packet: Uint8Array): Promise<void> {
     for (let at = 0; at < packet.length;) at += await this.connection.write(packet.subarray(at));
   }
   /** The next packet's contents, not shorter than `least`, until the next call; console output is passed over. */
@@ -107,7 +129,7 @@ export async function measureStub(machine: Machine, board: readonly string[], im
   const client = await Client.connect(port);
   const supported = await client.ask("qSupported:multiprocess+;swbreak+;hwbreak+;vContSupported+");
   await client.ask("QStartNoAckMode");
-  await client.connection.write(new TextEncoder().encode("+"));
+  await client.connection.write(ENCODER.encode("+"));
   const packetBytes = parseInt(/PacketSize=([0-9a-f]+)/.exec(supported)![1]!, 16);
   await client.ask("?");
   await client.ask("vCont?");
@@ -122,7 +144,7 @@ export async function measureStub(machine: Machine, board: readonly string[], im
   // As gdb does it: bytes where the stub takes them, digits where it does not.
   const readsBytes = supported.includes("binary-upload+"),
     writesBytes = await client.ask(`X${RAM.toString(16)},0:`) === "OK";
-  const roomFor = (bytes: boolean) => Math.min(Math.floor((packetBytes - 64) / (bytes ? 1 : 2)), 1 << 17) & ~7;
+  const roomFor = (bytes: boolean) => Math.min(Math.floor((packetBytes - 64) / (bytes ? 1 : 2)), 1 << 18) & ~7;
   const mebibytes = async (chunk: number, once: (at: string, size: string) => Promise<unknown>) => {
     const move = async (bytes: number) => {
       for (let at = 0; at < bytes; at += chunk) await once((RAM + 0x100_0000 + at).toString(16), chunk.toString(16));
@@ -137,9 +159,10 @@ export async function measureStub(machine: Machine, board: readonly string[], im
     readChunk,
     (at, size) => client.fetch(`${readsBytes ? "x" : "m"}${at},${size}`, readsBytes ? readChunk : 2 * readChunk),
   );
-  const data = (writesBytes ? "Z" : "5a").repeat(writeChunk);
+  const packets = new Packets((writesBytes ? "Z" : "5a").repeat(writeChunk));
   const writeMiB = await mebibytes(writeChunk, async (at, size) => {
-    const reply = await client.ask(`${writesBytes ? "X" : "M"}${at},${size}:${data}`);
+    await client.sendWhole(packets.with(`${writesBytes ? "X" : "M"}${at},${size}:`));
+    const reply = LATIN1.decode(await client.receive());
     if (reply !== "OK") throw new Error(`${machine.name}: writing memory is answered with ${reply}`);
   });
   const steps = await perSecond(SECONDS, () => client.ask("vCont;s"));

@@ -114,6 +114,10 @@ const MARKS = (() => {
   return table;
 })();
 const EVERY = 0x0101_0101, TOPS = 0x8080_8080;
+/** Set bits where a byte is 0, at least in the lowest such byte; none if no byte is. */
+const zeros = (word: number): number => (word - EVERY) & ~word & TOPS;
+/** Bits by which a byte can be seen not to be `#`, `$` or `*` with one test for all. */
+const ALIKE = 0xf0, ALIKE_VALUE = 0x20;
 
 /** Looks through bytes for marks, four at a time. */
 export class Scan {
@@ -126,17 +130,16 @@ export class Scan {
     const { data } = this, { first, words } = this.#words, stop = Math.min(to, this.#words.end);
     let at = from;
     for (; at < to && (at < first || (at - first & 3) !== 0); at++) if ((MARKS[data[at]!]! & marks) !== 0) return at;
-    const all = (marks & (MARK.STAR | MARK.ESCAPE)) !== 0;
-    for (let n = (at - first) >> 2; at + 4 <= stop; at += 4, n++) {
-      const word = words[n]!, hash = word ^ EVERY * HASH, dollar = word ^ EVERY * DOLLAR;
-      let found = (hash - EVERY) & ~hash | (dollar - EVERY) & ~dollar;
-      if (all) {
-        const star = word ^ EVERY * STAR, escape = word ^ EVERY * ESCAPE;
-        found |= (star - EVERY) & ~star | (escape - EVERY) & ~escape;
-      }
-      if ((found & TOPS) === 0) continue;
-      for (let k = at; k < at + 4; k++) if ((MARKS[data[k]!]! & marks) !== 0) return k;
+    const escapes = (marks & MARK.ESCAPE) !== 0, end = (stop - first) >> 2;
+    for (let n = (at - first) >> 2; n < end; n++) {
+      const word = words[n]!;
+      // Most words pass here.
+      let maybe = zeros((word & EVERY * ALIKE) ^ EVERY * ALIKE_VALUE);
+      if (escapes) maybe |= zeros(word ^ EVERY * ESCAPE);
+      if (maybe === 0) continue;
+      for (at = first + 4 * n; at < first + 4 * n + 4; at++) if ((MARKS[data[at]!]! & marks) !== 0) return at;
     }
+    at = Math.max(at, first + 4 * end);
     for (; at < to; at++) if ((MARKS[data[at]!]! & marks) !== 0) return at;
     return to;
   }
