@@ -41,7 +41,7 @@ interface Manifest {
   readonly sha256: { readonly [file: string]: string };
 }
 /** Counted up when the initramfs that we pack changes. */
-const FORMAT = 8;
+const FORMAT = 9;
 const FILES = ["Image", "initrd.cpio", "xen"] as const;
 
 function cacheDirectory(kernel: Kernel): string {
@@ -162,15 +162,23 @@ if [ -n "$dhcp" ]; then
   for each in /sys/class/net/eth*; do udhcpc -n -q -i \${each##*/} >/dev/null 2>&1 & done
 fi
 export HOME=/root PATH=/bin PS1='vitrine:\\w# '
-cd /root
 echo
 echo "Linux $(uname -r) on $(uname -m). Leave with: poweroff"
 echo
 trap 'poweroff -f' USR2
 trap 'halt -f' USR1
 trap 'reboot -f' TERM
-setsid cttyhack sh </dev/console >/dev/console 2>&1 &
-wait $!
+start-stop-daemon -S -b -x /etc/shell
+while :; do
+  sleep 86400 &
+  wait $!
+done
+`;
+
+/** The shell of the console. What another shell starts beside itself is deaf to Ctrl-C, and so are its children. */
+const SHELL = `#!/bin/sh
+cd /root
+setsid cttyhack sh </dev/console >/dev/console 2>&1
 poweroff -f
 `;
 
@@ -246,6 +254,7 @@ export function packInitramfs(
     ),
     { kind: "file", path: "etc/modules", data: text(loadModules(drivers)), mode: 0o644 },
     { kind: "file", path: "etc/udhcpc/default.script", data: text(LEASE), mode: 0o755 },
+    { kind: "file", path: "etc/shell", data: text(SHELL), mode: 0o755 },
     { kind: "file", path: "init", data: text(INIT), mode: 0o755 },
   ]);
 }

@@ -135,6 +135,11 @@ Deno.test({
     await run.until(PROMPT, LIMIT_MS);
     await run.type(`${SCRIPT.trim()}\necho FINI""SHED\n`);
     await run.until("FINISHED", LIMIT_MS);
+    await run.type('while :; do echo on"ward"; sleep 1; done\n');
+    await run.until("onward", LIMIT_MS);
+    await run.type("\x03");
+    await run.type('echo in"terrupted"\n');
+    await run.until("interrupted", LIMIT_MS);
     await run.type("poweroff\n");
     assert.equal(await run.end(LIMIT_MS), 0);
     await checkLog(run.output, [/VHE mode initialized successfully/]);
