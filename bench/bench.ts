@@ -1,8 +1,9 @@
 // `deno task bench`: the same guests with the same command lines on this program and on QEMU TCG, one after the other, as
-// ratios of wall time (below 1: faster than QEMU). Options: --only=kernels|boot|demo|gdb|net, --cpu=MODEL, --repeat=N, --json=FILE.
+// ratios of wall time (below 1: faster than QEMU). Options: --only=kernels|boot|demo|gdb|net|disks, --cpu=MODEL, --repeat=N, --json=FILE.
 
 import { parse } from "@std/flags";
 import { fetchLinux } from "../src/machine/fetch_linux.ts";
+import { measureDisks } from "./disks.ts";
 import { type GdbResult, measureStub } from "./gdb.ts";
 import { type Machine, QEMU, Run, VITRINE } from "./machines.ts";
 import { measureNet, type NetRate } from "./net.ts";
@@ -162,13 +163,31 @@ async function benchNet(): Promise<void> {
   results.net = { vitrine: ours, qemu: theirs };
 }
 
+async function benchDisks(): Promise<void> {
+  const all = await measureDisks([VITRINE, QEMU]), share = (of: number) => `${Math.round(100 * of)}%`;
+  for (const [kind, [ours, theirs]] of all) {
+    const rows = [...ours!].map(([name, our]) => {
+      const their = theirs!.get(name)!;
+      const rates = [our.rate.toFixed(0), share(our.guest), their.rate.toFixed(0), share(their.guest)];
+      return [name, ...rates, (our.rate / their.rate).toFixed(2)];
+    });
+    table([kind, "vitrine", "guest", "QEMU", "guest", "ratio of rates"], rows);
+  }
+  results.disks = [...all].map(([kind, rates]) => ({ kind, rates: rates.map((of) => Object.fromEntries(of)) }));
+}
+
 const PARTS: Readonly<Record<string, () => Promise<void>>> = {
   kernels: benchKernels,
   boot: benchBoot,
   demo: benchDemo,
   gdb: benchGdb,
   net: benchNet,
+  disks: benchDisks,
 };
 const only = String(options.only ?? "");
+if (only !== "" && PARTS[only] === undefined) {
+  console.error(`bench: --only takes ${Object.keys(PARTS).join(", ")}, not ${only}`);
+  Deno.exit(2);
+}
 for (const [name, part] of Object.entries(PARTS)) if (only === "" || only === name) await part();
 if (options.json) await Deno.writeTextFile(String(options.json), JSON.stringify(results, null, 1) + "\n");
