@@ -146,13 +146,16 @@ export async function measureStub(machine: Machine, board: readonly string[], im
     writesBytes = await client.ask(`X${RAM.toString(16)},0:`) === "OK";
   const roomFor = (bytes: boolean) => Math.min(Math.floor((packetBytes - 64) / (bytes ? 1 : 2)), 1 << 18) & ~7;
   const mebibytes = async (chunk: number, once: (at: string, size: string) => Promise<unknown>) => {
-    const move = async (bytes: number) => {
-      for (let at = 0; at < bytes; at += chunk) await once((RAM + 0x100_0000 + at).toString(16), chunk.toString(16));
+    let at = 0;
+    const move = async (seconds: number) => {
+      const chunks = await perSecond(seconds, async () => {
+        await once((RAM + 0x100_0000 + at).toString(16), chunk.toString(16));
+        at = (at + chunk) % MEASURE_BYTES;
+      });
+      return chunks * chunk / 2 ** 20;
     };
-    await move(MEASURE_BYTES / 2);
-    const start = performance.now();
-    await move(MEASURE_BYTES);
-    return MEASURE_BYTES / 2 ** 20 / ((performance.now() - start) / 1000);
+    await move(1);
+    return await move(SECONDS);
   };
   const readChunk = roomFor(readsBytes), writeChunk = roomFor(writesBytes);
   const readMiB = await mebibytes(
@@ -165,10 +168,14 @@ export async function measureStub(machine: Machine, board: readonly string[], im
     const reply = LATIN1.decode(await client.receive());
     if (reply !== "OK") throw new Error(`${machine.name}: writing memory is answered with ${reply}`);
   });
-  const steps = await perSecond(SECONDS, () => client.ask("vCont;s"));
+  const warmly = async (once: () => Promise<unknown>) => {
+    await perSecond(1, once);
+    return await perSecond(SECONDS, once);
+  };
+  const steps = await warmly(() => client.ask("vCont;s"));
   const pc = (await register(client, 32)).toString(16);
   await client.ask(`Z0,${pc},4`);
-  const stops = await perSecond(SECONDS, async () => {
+  const stops = await warmly(async () => {
     await client.ask("vCont;c");
     // gdb steps off a breakpoint before it goes on.
     await client.ask(`z0,${pc},4`);
