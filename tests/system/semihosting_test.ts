@@ -189,14 +189,17 @@ Deno.test("nothing outside of the directory can be reached, by whatever name", a
 });
 
 Deno.test("arguments that make no sense are errors", async () => {
-  const { code, error } = await run(VITRINE, { config: native("wrong"), options: ["-d", "guest_errors"] });
-  assert.equal(code, 42);
-  assert.match(error, /semihosting call 0x77 is not known/);
-  assert.deepEqual(linesOf(error).filter((line) => !line.includes("semihosting call")), [
-    ...["open: -1, errno 14", "arguments: -1, errno 14", "long name: -1, errno 36", "mode: -1, errno 22"],
-    ...["write: 4", "write much: -1, errno 22", "read: 4", "handle: 4", "heapinfo: -1, errno 14"],
-    ...["elapsed: -1, errno 14", "call: -1, errno 38"],
-  ]);
+  await inFolder(async (folder) => {
+    const trace = `${folder}/trace`, options = ["-d", "guest_errors", "-D", trace];
+    const { code, error } = await run(VITRINE, { config: native("wrong"), options });
+    assert.equal(code, 42);
+    assert.match(await Deno.readTextFile(trace), /semihosting call 0x77 is not known/);
+    assert.deepEqual(linesOf(error), [
+      ...["open: -1, errno 14", "arguments: -1, errno 14", "long name: -1, errno 36", "mode: -1, errno 22"],
+      ...["write: 4", "write much: -1, errno 22", "read: 4", "handle: 4", "heapinfo: -1, errno 14"],
+      ...["elapsed: -1, errno 14", "call: -1, errno 38"],
+    ]);
+  });
 });
 
 Deno.test("a recorded run repeats with what was typed, and refuses what no log holds", async () => {
